@@ -1,0 +1,157 @@
+"""What CI runs, and what you run: `python -m pip install nox && python -m nox`.
+
+Plain venv and pip throughout. A Python that is not installed is skipped, never failed.
+"""
+
+import os
+import sys
+import tomllib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+PROJECT = nox.project.load_toml("pyproject.toml")
+CLEAN = {"STREAMQ_URL": None, "REDIS_URL": None, "REDIS_HOST": None, "STREAMQ_ENV": "development"}
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "venv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False  # nox itself turns this on where it sees CI
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "docs", "package", "roundtrips", "examples", "chaos_smoke", "tests"]
+
+# pyenv's shims refuse to run a Python that is not the selected one; its real folders do not.
+_PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+for _python in PYTHONS:
+    for _found in sorted(_PYENV.glob(f"versions/{_python}.*/bin")):
+        os.environ["PATH"] = f"{_found}{os.pathsep}{os.environ['PATH']}"
+
+
+def group(*names: str) -> list[str]:
+    return list(nox.project.dependency_groups(PROJECT, *names))
+
+
+def shared(session: nox.Session) -> Callable[..., object]:
+    # These sessions need the same packages, so they share one environment beside nox's own.
+    home = ROOT / ".nox" / "shared"
+    python = home / "bin" / "python"
+    if not python.exists():
+        session.run(sys.executable, "-m", "venv", str(home), external=True)
+    install = ["install", "--quiet", "-e", ".[dev,fast]", *group("test")]
+    session.run(str(python), "-m", "pip", *install, external=True)
+
+    def run(module: str, *args: str) -> object:
+        # First on PATH, so that tests which start `streamq` or `pyright` find this environment's.
+        path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+        return session.run(str(python), "-m", module, *args, env={**CLEAN, "PATH": path}, external=True)
+
+    return run
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff, spelling, the import contract, the syntax of the Lua files: seconds."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("codespell")
+    session.run("lint-imports", env={"PYTHONPATH": "src"})
+    session.run("python", "tools/check_lua.py")
+
+
+@nox.session(venv_backend="none")
+def types(session: nox.Session) -> None:
+    """Mypy and pyright, both strict."""
+    run = shared(session)
+    run("mypy")
+    run("pyright")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Everything but chaos, on each Python found."""
+    # uvloop and uuid-utils are optional: present in the shared environment, absent here.
+    session.install("-e", ".[dev]", *group("test"))
+    # Round trips and examples have sessions of their own.
+    session.run("pytest", "--ignore=tests/gates", "--ignore=tests/examples", *session.posargs, env=CLEAN)
+
+
+@nox.session(venv_backend="none")
+def roundtrips(session: nox.Session) -> None:
+    """Commands and round trips per job: counted, never timed."""
+    shared(session)("pytest", "tests/gates", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def examples(session: nox.Session) -> None:
+    """Run each file of examples/."""
+    shared(session)("pytest", "tests/examples", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def chaos_smoke(session: nox.Session) -> None:
+    """The quick part of the chaos tests."""
+    shared(session)("pytest", "-m", "chaos and not slow", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def chaos(session: nox.Session) -> None:
+    """All chaos tests: minutes."""
+    shared(session)("pytest", "-m", "chaos", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    session.install("-e", ".", *group("docs"))
+    session.run("zensical", "build", "--clean", "--strict")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build, then use the wheel in empty environments: bare, with [dev], and on the lowest dependencies."""
+    session.install("build")
+    temp = Path(session.create_tmp()).resolve()  # the commands below run in another folder
+    dist, empty = temp / "dist", temp / "empty"
+    empty.mkdir(exist_ok=True)
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    wheel = max(dist.glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    check_wheel(session, wheel)
+
+    floors = [f"{name}=={floor.split(',')[0]}" for name, floor in (d.split(">=") for d in dependencies())]
+    for extra, pins in (("", []), ("[dev]", []), ("[dev]", floors)):
+        venv = temp / "venv"
+        session.run("python", "-m", "venv", "--clear", str(venv))
+        python = str(venv / "bin" / "python")
+        session.run(python, "-m", "pip", "install", "--quiet", f"{wheel}{extra}", *pins, external=True)
+        with session.chdir(empty):
+            session.run(python, "-c", "import streamq", external=True)
+            for words in (["--version"], ["--help"], *([["demo", "--jobs", "50"]] if extra else [])):
+                session.run(str(venv / "bin" / "streamq"), *words, env=CLEAN, external=True)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks; arguments after -- are passed on."""
+    session.install("-e", ".[dev,fast]", *group("bench"))
+    session.run("python", "-m", "benchmarks", *session.posargs, env=CLEAN)
+
+
+def dependencies() -> list[str]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+
+
+def check_wheel(session: nox.Session, wheel: Path) -> None:
+    source = ROOT / "src"
+    wanted = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    missing = wanted - set(zipfile.ZipFile(wheel).namelist())
+    if missing:
+        session.error(f"not in the wheel: {', '.join(sorted(missing))}")

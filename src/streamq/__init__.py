@@ -1,0 +1,84 @@
+"""streamq: a pure-asyncio job queue for Python on Redis Streams. These are the public names; all load on first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._core.backoff import Exponential, Fixed, Linear
+    from ._core.context import Context, current_context
+    from ._core.lifecycle import JobState
+    from ._core.options import HandlerOptions, JobOptions, Priority
+    from ._core.retention import Keep
+    from ._core.steer import Discard, Fatal, RateLimited, Retry, Snooze
+    from .dlq import DeadLetter, DeadLetters, Replayed
+    from .errors import StreamqError
+    from .handler import BoundHandler, Depends, Handler
+    from .job import AttemptInfo, Job, JobInfo, JobSpec
+    from .queue import Counts, JobPage, Queue, QueueOptions, WorkerInfo
+    from .worker import Worker
+
+_HOMES = {
+    "_core.backoff": ("Exponential", "Fixed", "Linear"),
+    "_core.context": ("Context", "current_context"),
+    "_core.lifecycle": ("JobState",),
+    "_core.options": ("HandlerOptions", "JobOptions", "Priority"),
+    "_core.retention": ("Keep",),
+    "_core.steer": ("Discard", "Fatal", "RateLimited", "Retry", "Snooze"),
+    "dlq": ("DeadLetter", "DeadLetters", "Replayed"),
+    "errors": ("StreamqError",),
+    "handler": ("BoundHandler", "Depends", "Handler"),
+    "job": ("AttemptInfo", "Job", "JobInfo", "JobSpec"),
+    "queue": ("Counts", "JobPage", "Queue", "QueueOptions", "WorkerInfo"),
+    "worker": ("Worker",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AttemptInfo",
+    "BoundHandler",
+    "Context",
+    "Counts",
+    "DeadLetter",
+    "DeadLetters",
+    "Depends",
+    "Discard",
+    "Exponential",
+    "Fatal",
+    "Fixed",
+    "Handler",
+    "HandlerOptions",
+    "Job",
+    "JobInfo",
+    "JobOptions",
+    "JobPage",
+    "JobSpec",
+    "JobState",
+    "Keep",
+    "Linear",
+    "Priority",
+    "Queue",
+    "QueueOptions",
+    "RateLimited",
+    "Replayed",
+    "Retry",
+    "Snooze",
+    "StreamqError",
+    "Worker",
+    "WorkerInfo",
+    "current_context",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'streamq' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

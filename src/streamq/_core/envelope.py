@@ -1,0 +1,125 @@
+"""The job as it travels: one msgpack map in the stream entry, without the id and without defaults.
+
+Short keys and left-out defaults keep a plain job's envelope near 25 bytes around its arguments (design.md section 6).
+Readers ignore fields they do not know; a higher ``v`` is parked for a worker that understands it, never failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from .backoff import Wire
+
+WIRE_VERSION = 1
+"""Envelope version this streamq writes and the highest it runs."""
+
+ERRORS_KEPT = 10
+"""Attempt errors kept with a job: the first and the latest nine, so that a job retried for ever stays bounded."""
+
+TRACEBACK_LIMIT = 4096
+"""Characters of a traceback kept for an attempt; the end, where the cause is."""
+
+MESSAGE_LIMIT = 1024
+"""Characters of an error message kept for an attempt."""
+
+
+class AttemptError(msgspec.Struct, frozen=True, array_like=True):
+    """How one attempt failed. Data only: never turned back into an exception class."""
+
+    attempt: int
+    type: str
+    message: str
+    traceback: str
+    at_ms: int
+    duration_ms: int
+    worker: str = ""
+
+
+class Envelope(msgspec.Struct, omit_defaults=True):
+    """Everything about a job but its id and its place.
+
+    ``name`` handler; ``args`` msgpack map of arguments; ``attempts`` runs that have ended; ``hop`` re-entries into the
+    queue (fence); ``max_attempts``, ``backoff``, ``timeout_ms`` only when given for this job; ``expires_ms`` must start
+    by, ``deadline_ms`` must end by (server clock); ``errors`` history; ``created_ms`` only for custom ids;
+    ``lane`` the priority, for places that do not say it.
+    """
+
+    name: str = msgspec.field(name="n")
+    args: msgspec.Raw = msgspec.field(name="a", default=msgspec.Raw(b"\x80"))
+    version: int = msgspec.field(name="v", default=WIRE_VERSION)
+    attempts: int = msgspec.field(name="k", default=0)
+    hop: int = msgspec.field(name="h", default=0)
+    max_attempts: int | None = msgspec.field(name="m", default=None)
+    backoff: Wire | None = msgspec.field(name="b", default=None)
+    timeout_ms: int | None = msgspec.field(name="t", default=None)
+    headers: dict[str, str] = msgspec.field(name="hd", default_factory=dict)
+    tenant: str | None = msgspec.field(name="tn", default=None)
+    expires_ms: int | None = msgspec.field(name="x", default=None)
+    deadline_ms: int | None = msgspec.field(name="dl", default=None)
+    keep_result: bool = msgspec.field(name="kr", default=False)
+    errors: list[AttemptError] = msgspec.field(name="er", default_factory=list[AttemptError])
+    created_ms: int | None = msgspec.field(name="c", default=None)
+    origin: str | None = msgspec.field(name="o", default=None)
+    lane: int = msgspec.field(name="l", default=2)
+
+
+class Head(msgspec.Struct):
+    """The two fields that every version of the envelope shares: enough to park a newer one."""
+
+    name: str = msgspec.field(name="n", default="")
+    version: int = msgspec.field(name="v", default=1)
+
+
+NIL = msgspec.Raw(b"\xc0")
+"""None in msgpack: the result of a job that has none."""
+
+
+class Record(msgspec.Struct, omit_defaults=True):
+    """What is left of a job after its end, for ``result_ttl``."""
+
+    state: str = msgspec.field(name="s")
+    name: str = msgspec.field(name="n", default="")
+    result: msgspec.Raw = msgspec.field(name="r", default=NIL)
+    problem: str = msgspec.field(name="p", default="")
+    reason: str = msgspec.field(name="w", default="")
+    attempts: int = msgspec.field(name="k", default=0)
+    errors: list[AttemptError] = msgspec.field(name="er", default_factory=list[AttemptError])
+    finished_ms: int = msgspec.field(name="f", default=0)
+    duration_ms: int = msgspec.field(name="d", default=0)
+    tenant: str | None = msgspec.field(name="tn", default=None)
+    headers: dict[str, str] = msgspec.field(name="hd", default_factory=dict)
+
+
+_encoder = msgspec.msgpack.Encoder()
+_envelope = msgspec.msgpack.Decoder(Envelope)
+_head = msgspec.msgpack.Decoder(Head)
+_record = msgspec.msgpack.Decoder(Record)
+
+encode = _encoder.encode
+decode = _envelope.decode
+decode_head = _head.decode
+decode_record = _record.decode
+
+MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What decoding hostile bytes may raise; msgspec answers deep nesting with RecursionError."""
+
+
+def plain(data: bytes | msgspec.Raw) -> Any:
+    """Return msgpack ``data`` as plain Python values, for people to look at."""
+    return msgspec.msgpack.decode(data)
+
+
+def with_error(errors: Sequence[AttemptError], error: AttemptError) -> list[AttemptError]:
+    """Return the history with ``error`` added, bounded to `ERRORS_KEPT`."""
+    history = [*errors, error]
+    if len(history) > ERRORS_KEPT:
+        history = [history[0], *history[-(ERRORS_KEPT - 1) :]]
+    return history
+
+
+def replaced(envelope: Envelope, **changes: Any) -> Envelope:
+    """Return a copy of ``envelope`` with fields changed."""
+    return msgspec.structs.replace(envelope, **changes)

@@ -1,0 +1,79 @@
+"""Handlers by name: what the worker needs to know of each, and the registry of one queue."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from ..errors import ConfigError, UnknownHandler
+from . import names
+from .context import Context
+from .lifecycle import Policy
+from .signature import Signature
+
+Kind = Literal["async", "thread", "process"]
+CallNext = Callable[[Context], Awaitable[Any]]
+Middleware = Callable[[Context, CallNext], Awaitable[Any]]
+
+
+class HandlerSpec:
+    """One handler: its function, its signature as a codec, its rules.
+
+    ``kind``: how it runs. ``lane``: default priority of its jobs. ``keep_result``: keep a record even of None.
+    """
+
+    __slots__ = ("function", "keep_result", "kind", "lane", "name", "plain", "policy", "signature")
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        signature: Signature,
+        policy: Policy,
+        *,
+        kind: Kind,
+        lane: int = 2,
+        keep_result: bool = False,
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.signature = signature
+        self.policy = policy
+        self.kind: Kind = kind
+        self.lane = lane
+        self.keep_result = keep_result
+        # Nothing to inject: the arguments go straight in. What a handler does not use costs nothing.
+        self.plain = kind == "async" and not signature.wants_context and not signature.dependencies
+
+
+class Registry:
+    """The handlers and middleware of one queue."""
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        self.handlers: dict[str, HandlerSpec] = {}
+        self.middleware: list[Middleware] = []
+
+    def add(self, spec: HandlerSpec) -> None:
+        """Add a handler; a second one of the same name is refused, since only one could run."""
+        names.checked("handler", spec.name)
+        if spec.name in self.handlers:
+            other = self.handlers[spec.name].function
+            raise ConfigError(
+                "handler",
+                spec.name,
+                f"is declared already on queue {self.queue!r}, by {other.__module__}.{other.__qualname__}; "
+                "names are wire format, so choose another",
+            )
+        self.handlers[spec.name] = spec
+
+    def get(self, name: str) -> HandlerSpec | None:
+        """Return the handler of this name, None if unknown."""
+        return self.handlers.get(name)
+
+    def unknown(self, name: str) -> UnknownHandler:
+        """Return the error for a name nobody declared, with the nearest one."""
+        near = difflib.get_close_matches(name, self.handlers, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return UnknownHandler(self.queue, name, sorted(self.handlers), hint)

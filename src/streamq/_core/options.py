@@ -1,0 +1,177 @@
+"""Options a job or a handler may carry, and their checks at the edge where they enter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, Literal, TypedDict
+
+import msgspec
+
+from ..errors import ConfigError
+from . import backoff as _backoff
+from . import names, units
+from .backoff import Backoff, Exponential, Fixed, Linear
+from .lifecycle import Policy
+from .units import Seconds
+
+
+class Priority(IntEnum):
+    """Five lanes, served in this order. An enum on purpose: the field disagrees whether 1 is high or low."""
+
+    CRITICAL = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+    BACKGROUND = 4
+
+
+class JobOptions(TypedDict, total=False):
+    """Options of one job: for ``with_options``, ``queue.enqueue`` and `JobSpec`.
+
+    delay: seconds or timedelta before it may start. at: aware datetime before which it does not start (not with delay).
+    priority: lane. max_attempts: runs in all, the first included. backoff: wait between runs. timeout: bounds one run.
+    job_id: custom id, unique while the job is unsettled, dead, or within ``result_ttl``. headers: text pairs handed to
+    the handler. tenant: whose job it is. expires_in: must start by, else it ends as expired. deadline: aware datetime by
+    which all runs must have ended. keep_result: keep a record even of a None result.
+    """
+
+    delay: Seconds
+    at: datetime
+    priority: Priority
+    max_attempts: int
+    backoff: Fixed | Linear | Exponential
+    timeout: Seconds
+    job_id: str
+    headers: dict[str, str]
+    tenant: str
+    expires_in: Seconds
+    deadline: datetime
+    keep_result: bool
+
+
+class HandlerOptions(TypedDict, total=False):
+    """Options of a handler; what is left out falls back to the queue's.
+
+    max_attempts: runs in all (queue default 5). backoff: Fixed, Linear, Exponential or a function of the attempt
+    (default Exponential(1)). timeout: seconds one run may take (default 30; None: no bound). no_retry: exception classes
+    that go straight to the dead letters. pool: "thread" (default for def handlers) or "process".
+    """
+
+    max_attempts: int
+    backoff: Backoff
+    timeout: Seconds | None
+    no_retry: tuple[type[BaseException], ...]
+    pool: Literal["thread", "process"]
+    priority: Priority
+    keep_result: bool
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """`JobOptions` after all checks; times in milliseconds."""
+
+    when: str = "0"
+    lane: int | None = None
+    max_attempts: int | None = None
+    backoff: Fixed | Linear | Exponential | None = None
+    timeout_ms: int | None = None
+    job_id: str | None = None
+    headers: dict[str, str] = {}
+    tenant: str | None = None
+    expires_in_ms: int | None = None
+    deadline_ms: int | None = None
+    keep_result: bool = False
+
+
+DEFAULT = Checked()
+
+
+def check_job(options: JobOptions) -> Checked:
+    """Return ``options`` checked; raises `ConfigError` naming option, value and remedy."""
+    if not options:
+        return DEFAULT
+    _refuse_unknown("job", options, JobOptions.__annotations__)
+    wait = options.get("delay")
+    at = options.get("at")
+    if wait is not None and at is not None:
+        raise ConfigError("at", at, "give delay= or at=, not both")
+    expires = options.get("expires_in")
+    timeout = options.get("timeout")
+    deadline = options.get("deadline")
+    job_id = options.get("job_id")
+    tenant = options.get("tenant")
+    checked = Checked(
+        when=_when(wait, at),
+        lane=_lane(options.get("priority")),
+        max_attempts=check_attempts(options.get("max_attempts")),
+        backoff=_wire_backoff(options.get("backoff")),
+        timeout_ms=None if timeout is None else units.millis("timeout", timeout, least=0.001),
+        job_id=None if job_id is None else names.checked_text("job_id", job_id),
+        headers=names.checked_headers(options.get("headers", {})),
+        tenant=None if tenant is None else names.checked_text("tenant", tenant),
+        expires_in_ms=None if expires is None else units.millis("expires_in", expires, least=0.001),
+        deadline_ms=None if deadline is None else units.instant_ms("deadline", deadline),
+        keep_result=bool(options.get("keep_result")),
+    )
+    if checked.expires_in_ms is not None and checked.when[0] == "+" and int(checked.when[1:]) >= checked.expires_in_ms:
+        raise ConfigError("expires_in", expires, "is not longer than delay, so the job could never start")
+    return checked
+
+
+def check_handler(options: HandlerOptions, defaults: Policy) -> Policy:
+    """Return a handler's rules: its options over the queue's ``defaults``."""
+    _refuse_unknown("handler", options, HandlerOptions.__annotations__)
+    timeout = defaults.timeout_ms
+    if "timeout" in options:
+        given = options["timeout"]
+        timeout = None if given is None else units.millis("timeout", given, least=0.001)
+    no_retry = tuple(options.get("no_retry", ()))
+    for kind in no_retry:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError("no_retry", kind, "give a tuple of exception classes")
+    return Policy(
+        max_attempts=check_attempts(options.get("max_attempts")) or defaults.max_attempts,
+        backoff=_backoff.checked("backoff", options["backoff"]) if "backoff" in options else defaults.backoff,
+        timeout_ms=timeout,
+        no_retry=no_retry,
+    )
+
+
+def check_attempts(value: int | None) -> int | None:
+    """Return ``max_attempts``: at least 1, since the first run counts."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10_000:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError("max_attempts", value, "counts runs, the first included: a whole number from 1 to 10,000")
+    return value
+
+
+def _when(wait: Seconds | None, at: datetime | None) -> str:
+    if at is not None:
+        return f"@{units.instant_ms('at', at)}"
+    if wait is not None:
+        ms = units.millis("delay", wait)
+        return f"+{ms}" if ms else "0"
+    return "0"
+
+
+def _lane(priority: Priority | None) -> int | None:
+    if priority is None:
+        return None
+    if not isinstance(priority, Priority):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError("priority", priority, "use Priority.CRITICAL, HIGH, NORMAL, LOW or BACKGROUND")
+    return int(priority)
+
+
+def _wire_backoff(value: object) -> Fixed | Linear | Exponential | None:
+    if value is None or isinstance(value, Fixed | Linear | Exponential):
+        return value
+    raise ConfigError("backoff", value, "a single job takes Fixed, Linear or Exponential; functions belong to handlers")
+
+
+def _refuse_unknown(kind: str, options: Any, known: Iterable[str]) -> None:
+    names_known = sorted(known)
+    for name in options:
+        if name not in names_known:
+            raise ConfigError(name, options[name], f"is no {kind} option; there are {', '.join(names_known)}")

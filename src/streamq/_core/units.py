@@ -1,0 +1,49 @@
+"""Durations and instants as users write them, to the whole milliseconds the store keeps."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+from ..errors import ConfigError
+
+Seconds = float | timedelta
+"""A duration: seconds as a number, or a `timedelta`."""
+
+MAX_SECONDS = 10 * 366 * 86_400.0
+"""Ten years: anything longer is a unit mistake (milliseconds given for seconds)."""
+
+
+def seconds(option: str, value: Seconds, *, least: float = 0.0) -> float:
+    """Return ``value`` in seconds, or raise `ConfigError` naming ``option``.
+
+    Refuses negatives, NaN, booleans and durations over ten years, which are always milliseconds by mistake.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(option, value, "give seconds as a number, or a timedelta")
+    if math.isnan(value) or value < least:
+        raise ConfigError(option, value, f"must be at least {least:g} s")
+    if value > MAX_SECONDS:
+        raise ConfigError(option, value, "is over ten years; streamq counts in seconds, not milliseconds")
+    return float(value)
+
+
+def millis(option: str, value: Seconds, *, least: float = 0.0) -> int:
+    """Return ``value`` in whole milliseconds, rounded up so that nothing happens early."""
+    return math.ceil(round(seconds(option, value, least=least) * 1000, 6))
+
+
+def instant_ms(option: str, value: datetime) -> int:
+    """Return an aware ``value`` in milliseconds since the epoch, rounded up; refuses naive datetimes."""
+    if not isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(option, value, "give an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise ConfigError(option, value, "is naive; add a time zone, such as value.replace(tzinfo=UTC)")
+    return math.ceil(round(value.timestamp() * 1000, 6))
+
+
+def from_ms(value: int) -> datetime:
+    """Return the instant ``value`` milliseconds after the epoch, in UTC."""
+    return datetime.fromtimestamp(value / 1000, UTC)

@@ -1,0 +1,56 @@
+"""Waits at the doorbell of one queue while the worker has room and the queue gave less than was asked for.
+
+The bell delivers nothing but the wake-up: jobs come only from the fetch script, where the gates are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from .._store.link import Link, LinkDown, ReplyError
+
+WAIT = 5
+"""Seconds of one BLPOP: how long a wake-up swallowed by a dead connection can cost, and the idle worker's pulse."""
+
+
+class Bell:
+    """``resting`` says whether to wait; ``woken`` is called for a token or after `WAIT` seconds."""
+
+    def __init__(self, url: str, key: bytes, *, resting: Callable[[], bool], woken: Callable[[], None]) -> None:
+        self._link = Link(url, "streamq:bell")
+        self._key = key
+        self._resting = resting
+        self._woken = woken
+        self._changed = asyncio.Event()
+
+    def look(self) -> None:
+        """Say that ``resting`` may have become true."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Wait for ever; end by cancellation. Cancelling a BLPOP is harmless: a token can be lost, never a job."""
+        try:
+            while True:
+                while not self._resting():
+                    self._changed.clear()
+                    await self._changed.wait()
+                await self._wait()
+        finally:
+            await self._link.close()
+
+    async def _wait(self) -> None:
+        try:
+            await self._link.connect()
+            reply = await self._link.call(b"BLPOP", self._key, WAIT, timeout=WAIT + 5)
+            if isinstance(reply, ReplyError):
+                await asyncio.sleep(random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            elif reply is not None and not self._resting():
+                # No room for it any more: whoever else is idle shall have the token.
+                await self._link.call(b"LPUSH", self._key, b"1")
+                return
+        except LinkDown:
+            await self._link.close()
+            await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - jitter
+        self._woken()

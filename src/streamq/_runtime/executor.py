@@ -1,0 +1,208 @@
+"""Runs one attempt: arguments, injection, middleware, deadline. Tells how it ended; never raises."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_process
+import anyio.to_thread
+from uncalled_for import FailedDependency, resolved_dependencies
+
+from .._core import context as _context
+from .._core.context import Context
+from .._core.handler import HandlerSpec, Middleware, Registry
+from .._core.ids import created_ms
+from .._core.signature import encode_value
+from .._core.units import from_ms
+from ..errors import InvalidPayload
+from .attempt import Attempt, Encoded
+from .wheel import Wheel
+
+_EAGER = sys.version_info >= (3, 12)
+
+
+class Ended(Protocol):
+    """Called once per attempt: with its value, or with the error and its traceback text."""
+
+    def __call__(self, attempt: Attempt, value: Any, error: BaseException | None, trace: str) -> None:
+        """Take the outcome."""
+
+
+class Executor:
+    """Runs the attempts of one queue.
+
+    ``ended`` gets each outcome. ``clock`` returns the server's time in ms. ``state`` is what the lifespan yielded.
+    """
+
+    def __init__(self, registry: Registry, wheel: Wheel, *, worker: str, threads: int, clock: Callable[[], int]) -> None:
+        self._registry = registry
+        self._wheel = wheel
+        self._worker = worker
+        self._clock = clock
+        self._thread_limit = threads
+        self._threads: anyio.CapacityLimiter | None = None
+        self._processes: anyio.CapacityLimiter | None = None
+        self.state: Any = None
+        self.ended: Ended = _unset
+
+    def start(self, attempt: Attempt) -> None:
+        """Start the attempt in a task of its own, so that task-bound things of one job never leak into the next."""
+        loop = asyncio.get_running_loop()
+        now = time.monotonic()
+        attempt.started = now
+        self._bound(attempt, now)
+        run = self._run(attempt)
+        if _EAGER:
+            task: asyncio.Task[None] = asyncio.Task(run, loop=loop, eager_start=True)
+        else:
+            task = loop.create_task(run)
+        if not task.done():
+            attempt.task = task
+            if attempt.limit < float("inf") and not attempt.settling:
+                self._wheel.add(attempt)
+
+    def _bound(self, attempt: Attempt, now: float) -> None:
+        spec, envelope = attempt.spec, attempt.envelope
+        timeout_ms = envelope.timeout_ms if envelope.timeout_ms is not None else spec and spec.policy.timeout_ms
+        if timeout_ms:
+            attempt.limit = now + timeout_ms / 1000
+        if envelope.deadline_ms is not None:
+            attempt.limit = min(attempt.limit, now + max(0.0, (envelope.deadline_ms - self._clock()) / 1000))
+
+    async def _run(self, attempt: Attempt) -> None:
+        spec = attempt.spec
+        assert spec is not None  # noqa: S101 - set before start
+        value: Any = None
+        error: BaseException | None = None
+        trace = ""
+        try:
+            struct = spec.signature.decode(attempt.envelope.args)
+            if spec.plain and not self._registry.middleware:
+                args, kwargs = spec.signature.call_with(struct)
+                value = await spec.function(*args, **kwargs)
+            else:
+                value = await self._call(attempt, spec, struct)
+        except asyncio.CancelledError as cancelled:
+            error = self._why(attempt, cancelled)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as problem:  # noqa: BLE001 - a handler's failure is an outcome, even SystemExit
+            error = problem
+            trace = _trace(problem)
+        self._wheel.drop(attempt)
+        self.ended(attempt, value, error, trace)
+
+    async def _call(self, attempt: Attempt, spec: HandlerSpec, struct: Any) -> Any:
+        context = self._context(attempt, spec)
+        _context.bind(context)
+
+        async def innermost(context: Context) -> Any:
+            return await self._invoke(spec, struct, context, attempt)
+
+        call: Callable[[Context], Any] = innermost
+        for middleware in reversed(self._registry.middleware):
+            call = functools.partial(_onion, middleware, call)
+        return await call(context)
+
+    async def _invoke(self, spec: HandlerSpec, struct: Any, context: Context, attempt: Attempt) -> Any:
+        if spec.kind == "process":
+            return await self._in_process(spec, attempt)
+        args, kwargs = spec.signature.call_with(struct)
+        if spec.signature.wants_context:
+            args = (context, *args)
+        if not spec.signature.dependencies:
+            return await self._here(spec, args, kwargs)
+        async with resolved_dependencies(spec.function, kwargs) as injected:
+            for value in injected.values():
+                if isinstance(value, FailedDependency):
+                    raise value.error
+            return await self._here(spec, args, {**kwargs, **injected})
+
+    async def _here(self, spec: HandlerSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if spec.kind == "async":
+            return await spec.function(*args, **kwargs)
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(self._thread_limit)
+        call = functools.partial(spec.function, *args, **kwargs)
+        return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
+
+    async def _in_process(self, spec: HandlerSpec, attempt: Attempt) -> Any:
+        if self._processes is None:
+            self._processes = anyio.CapacityLimiter(os.cpu_count() or 1)
+        function = spec.function
+        data = await anyio.to_process.run_sync(
+            run_in_child,
+            function.__module__,
+            function.__qualname__,
+            spec.name,
+            bytes(attempt.envelope.args),
+            cancellable=True,
+            limiter=self._processes,
+        )
+        return Encoded(data) if data is not None else None
+
+    def _context(self, attempt: Attempt, spec: HandlerSpec) -> Context:
+        envelope = attempt.envelope
+        made = envelope.created_ms or created_ms(attempt.job_id)
+        left = attempt.limit - time.monotonic()
+        deadline = from_ms(self._clock() + int(left * 1000)) if left < float("inf") else None
+        return Context(
+            job_id=attempt.job_id,
+            queue=self._registry.queue,
+            name=spec.name,
+            attempt=envelope.attempts + 1,
+            max_attempts=envelope.max_attempts or spec.policy.max_attempts,
+            headers=envelope.headers,
+            tenant=envelope.tenant,
+            stalls=attempt.count - 1,
+            fence=attempt.fence,
+            deadline=deadline,
+            created_at=None if made is None else datetime.fromtimestamp(made / 1000, UTC),
+            worker=self._worker,
+            state=self.state,
+            clock=self._clock,
+        )
+
+    def _why(self, attempt: Attempt, cancelled: asyncio.CancelledError) -> BaseException:
+        if attempt.why == "timeout":
+            return TimeoutError(f"timed out after {attempt.limit - attempt.started:.3g} s")
+        return cancelled
+
+
+def run_in_child(module: str, qualname: str, name: str, payload: bytes) -> bytes | None:
+    """Run a ``pool="process"`` handler: found by name, arguments decoded and result encoded here, nothing pickled."""
+    found: Any = importlib.import_module(module) if module != "__main__" else sys.modules["__main__"]
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    spec: HandlerSpec = found.spec if hasattr(found, "spec") else found
+    if spec.name != name:
+        raise InvalidPayload(name, f"{module}.{qualname} is handler {spec.name!r} in the child process")
+    args, kwargs = spec.signature.call_with(spec.signature.decode(payload))
+    value = spec.function(*args, **kwargs)
+    return None if value is None else encode_value(value)
+
+
+async def _onion(middleware: Middleware, call_next: Callable[[Context], Any], context: Context) -> Any:
+    return await middleware(context, call_next)
+
+
+def _trace(problem: BaseException) -> str:
+    """Return the traceback without our own frames: the user's code starts below them."""
+    frame = problem.__traceback__
+    while frame is not None and "streamq/_runtime" in frame.tb_frame.f_code.co_filename.replace("\\", "/"):
+        frame = frame.tb_next
+    return "".join(traceback.format_exception(type(problem), problem, frame or problem.__traceback__, limit=-20))
+
+
+def _unset(attempt: Attempt, value: Any, error: BaseException | None, trace: str) -> None:
+    raise NotImplementedError

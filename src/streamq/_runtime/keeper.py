@@ -1,0 +1,132 @@
+"""Keeps the leases of running jobs from a thread of its own, so that a handler that blocks the event loop keeps its job.
+
+Not while C code holds the GIL for longer than the lease: no thread runs then. A loop that has not ticked for
+`STUCK_AFTER` is given up: its stacks are dumped and its jobs left to other workers, for a dead loop must not hold jobs
+for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from .._store.link import Command, LinkDown, ReplyError, SyncLink
+from .attempt import Attempt
+
+log = logging.getLogger("streamq.worker")
+
+STUCK_AFTER = 120.0
+"""Seconds without a tick of the event loop after which it counts as dead."""
+
+OVERTIME = 30.0
+"""Seconds past its timeout after which a job is not renewed: whatever hangs there must not keep it for ever."""
+
+BATCH = 200
+
+
+class Kept(Protocol):
+    """A table of attempts whose leases are to be kept."""
+
+    url: str
+
+    def leased(self) -> Sequence[Attempt]:
+        """Return the attempts we hold; called from the thread."""
+        ...
+
+    def renew_command(self, jobs: Sequence[tuple[bytes, bytes]]) -> Command:
+        """Return the command that renews (id, token)s."""
+        ...
+
+    def lost(self, ids: Sequence[bytes]) -> None:
+        """Hear, in the loop, that these are ours no more."""
+        ...
+
+
+class Keeper:
+    """One thread for all queues of a worker; started with the first job. ``lease`` in seconds."""
+
+    def __init__(self, tables: Sequence[Kept], lease: float) -> None:
+        self._tables = tables
+        self._lease = lease
+        self._links: dict[str, SyncLink] = {}
+        self._wake = threading.Event()
+        self._stop = False
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop_ticked = time.monotonic()
+
+    def start(self) -> None:
+        """Start the thread, if it does not run yet."""
+        if self._thread is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._run, name="streamq-keeper", daemon=True)
+            self._thread.start()
+
+    def kick(self) -> None:
+        """Renew now: after an outage, before anybody reclaims."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread; returns when it is gone, or after two seconds."""
+        self._stop = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(2.0)
+
+    def _run(self) -> None:
+        warned = False
+        while not self._stop:
+            kicked = self._wake.wait(self._lease / 3)
+            self._wake.clear()
+            if self._stop:
+                break
+            if time.monotonic() - self.loop_ticked > STUCK_AFTER:
+                if not warned:
+                    warned = True
+                    log.error("event loop stuck; its jobs are left to other workers", extra={"event": "loop_stuck"})
+                    faulthandler.dump_traceback(sys.stderr)
+                continue
+            warned = False
+            for table in self._tables:
+                try:
+                    self._renew(table, everything=kicked)
+                except LinkDown as problem:
+                    log.debug("lease renewal failed", extra={"event": "renew_failed", "reason": problem.reason})
+        for link in self._links.values():
+            link.close()
+
+    def _renew(self, table: Kept, *, everything: bool) -> None:
+        now = time.monotonic()
+        old = 0.0 if everything else self._lease / 3 - 0.1
+        due = [one for one in table.leased() if now - one.touched >= old and now < one.limit + OVERTIME]
+        for at in range(0, len(due), BATCH):
+            batch = due[at : at + BATCH]
+            sent = time.monotonic()
+            link = self._links.get(table.url)
+            if link is None:
+                link = self._links[table.url] = SyncLink(table.url, "streamq:keeper", max(1.0, self._lease / 3))
+            reply = link.call(table.renew_command([(one.id, one.token) for one in batch]))
+            if isinstance(reply, ReplyError):
+                log.warning("lease renewal refused: %s", reply, extra={"event": "renew_refused"})
+                return
+            self._read(table, batch, reply, sent)
+
+    def _read(self, table: Kept, batch: Sequence[Attempt], reply: bytes, sent: float) -> None:
+        lost: list[bytes] = []
+        for one, answer in zip(batch, reply.decode(), strict=True):
+            if answer == "a":
+                one.touched = sent
+            elif not one.settling:
+                lost.append(one.id)
+        if lost and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_tell, table.lost, lost)
+
+
+def _tell(lost: Callable[[Sequence[bytes]], None], ids: Sequence[bytes]) -> None:
+    lost(ids)

@@ -1,0 +1,187 @@
+"""From how an attempt ended to what the store is told, and to the log line about it. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from .._core import envelope as _wire
+from .._core.envelope import AttemptError, Record
+from .._core.lifecycle import Bury, End, Failure, JobState, RetryAt, decide
+from .._core.signature import encode_value
+from .._store.verbs import Item
+from ..errors import InvalidPayload
+from .attempt import Attempt, Encoded
+
+log = logging.getLogger("streamq.job")
+
+
+class Settling:
+    """Turns the outcomes of one queue's attempts into settlements. ``clock`` is the server's, in ms."""
+
+    def __init__(self, queue: str, worker: str, clock: Callable[[], int], *, max_result: int, log_payload: bool) -> None:
+        self._queue = queue
+        self._worker = worker
+        self._clock = clock
+        self._max_result = max_result
+        self._log_payload = log_payload
+
+    def outcome(self, attempt: Attempt, value: Any, error: BaseException | None, trace: str) -> Item | None:
+        """Return what to tell the store; None when the lease was lost and nothing may be told."""
+        if error is None:
+            return self._completed(attempt, value)
+        if attempt.why == "lost":
+            return None
+        if attempt.why == "shutdown" and isinstance(error, asyncio.CancelledError):
+            return Item(b"u", attempt.id, attempt.token)
+        if attempt.why == "cancel" and isinstance(error, asyncio.CancelledError):
+            return self.ended(attempt, JobState.CANCELLED, "cancelled while it ran")
+        if isinstance(error, InvalidPayload):
+            return self.buried(attempt, "invalid payload", str(error), trace="")
+        return self._failed(attempt, error, trace)
+
+    def _completed(self, attempt: Attempt, value: Any) -> Item:
+        spec, envelope = attempt.spec, attempt.envelope
+        ms = (time.monotonic() - attempt.started) * 1000
+        if log.isEnabledFor(logging.INFO):
+            self._say(logging.INFO, "job succeeded", "succeeded", attempt, duration=ms / 1000)
+        detail = b"%d %d %b" % (envelope.attempts + 1, ms, envelope.name.encode())
+        keep = envelope.keep_result or (spec is not None and spec.keep_result)
+        if value is None and not keep:
+            return Item(b"c", attempt.id, attempt.token, (detail,))
+        result, problem = self._encoded(value)
+        record = self._record(attempt, JobState.COMPLETED, duration_ms=int(ms))
+        record = msgspec.structs.replace(record, result=result, problem=problem, attempts=envelope.attempts + 1)
+        if problem:
+            self._say(logging.WARNING, "result not kept", "result_not_kept", attempt, problem=problem)
+        return Item(b"C", attempt.id, attempt.token, (detail,), _wire.encode(record))
+
+    def _encoded(self, value: Any) -> tuple[msgspec.Raw, str]:
+        """Encode a result. One that cannot be kept does not undo the work: the job is complete, the record says why."""
+        if value is None:
+            return _wire.NIL, ""
+        try:
+            data = value.data if isinstance(value, Encoded) else encode_value(value)
+        except (TypeError, ValueError, NotImplementedError, RecursionError, OverflowError) as problem:
+            return _wire.NIL, f"{type(value).__qualname__} cannot be encoded: {problem}"
+        if len(data) > self._max_result:
+            return _wire.NIL, f"{len(data):,} bytes, over max_payload={self._max_result:,}"
+        return msgspec.Raw(data), ""
+
+    def _failed(self, attempt: Attempt, error: BaseException, trace: str) -> Item:
+        spec, envelope = attempt.spec, attempt.envelope
+        assert spec is not None  # noqa: S101 - it ran
+        now = self._clock()
+        failure = Failure(error, trace, now, int((time.monotonic() - attempt.started) * 1000), self._worker)
+        noise = random.random()  # noqa: S311 - jitter, not cryptography
+        verdict = decide(envelope, spec.policy, failure, now_ms=now, noise=noise)
+        attempt_no = envelope.attempts + 1
+        if isinstance(verdict, RetryAt):
+            if verdict.count == "retried":
+                self._say(logging.WARNING, "job retrying", "retrying", attempt, error=error, backoff=(verdict.wait_ms or 0) / 1000)
+            else:
+                self._say(logging.INFO, f"job {verdict.count}", verdict.count, attempt, backoff=(verdict.wait_ms or 0) / 1000)
+            args = (verdict.when, self._lane(attempt), _wire.encode(verdict.envelope), verdict.count)
+            return Item(b"r", attempt.id, attempt.token, args)
+        if isinstance(verdict, End):
+            return self.ended(attempt, verdict.state, verdict.reason)
+        self._say(logging.ERROR, "job failed", "failed", attempt, error=error, reason=verdict.reason)
+        return self._bury(attempt, verdict, attempts=attempt_no, failed=True)
+
+    def ended(self, attempt: Attempt, state: JobState, reason: str) -> Item:
+        """Settle as cancelled or expired."""
+        self._say(logging.INFO, f"job {state}", str(state), attempt, reason=reason)
+        record = msgspec.structs.replace(self._record(attempt, state), reason=reason)
+        return Item(b"e", attempt.id, attempt.token, (str(state),), _wire.encode(record))
+
+    def buried(self, attempt: Attempt, reason: str, message: str, *, trace: str, kind: str = "") -> Item:
+        """Settle as dead without (another) run: undecodable, or stalled too often."""
+        envelope = attempt.envelope
+        error = AttemptError(envelope.attempts + 1, kind or reason, message, trace, self._clock(), 0, self._worker)
+        after = _wire.replaced(envelope, hop=envelope.hop + 1, errors=_wire.with_error(envelope.errors, error))
+        return self._bury(attempt, Bury(after, reason), attempts=envelope.attempts, failed=False)
+
+    def raw(self, attempt: Attempt, reason: str) -> Item:
+        """Bury an entry that is no job of ours."""
+        self._say(logging.ERROR, "job dead", "dead", attempt, reason=reason)
+        return Item(b"x", attempt.id, attempt.token, (reason,))
+
+    def parked(self, attempt: Attempt, name: str) -> Item:
+        """Park a job nobody here can run."""
+        self._say(logging.WARNING, "job parked: no handler here", "parked", attempt, parked_as=name)
+        return Item(b"p", attempt.id, attempt.token, (self._lane(attempt), name))
+
+    def started(self, attempt: Attempt) -> None:
+        """Log the start."""
+        if log.isEnabledFor(logging.DEBUG):
+            self._say(logging.DEBUG, "job started", "started", attempt)
+
+    def reclaimed(self, attempt: Attempt) -> None:
+        """Log that a stalled job was taken over."""
+        self._say(logging.WARNING, "job reclaimed", "reclaimed", attempt, stalls=attempt.count - 1)
+
+    def _bury(self, attempt: Attempt, verdict: Bury, *, attempts: int, failed: bool) -> Item:
+        last = verdict.envelope.errors[-1] if verdict.envelope.errors else None
+        self._say(logging.ERROR, "job dead", "dead", attempt, reason=verdict.reason, error_type=last.type if last else None)
+        record = msgspec.structs.replace(
+            self._record(attempt, JobState.DEAD), reason=verdict.reason, attempts=attempts, errors=verdict.envelope.errors
+        )
+        args = (verdict.reason, _wire.encode(verdict.envelope), int(failed))
+        return Item(b"b", attempt.id, attempt.token, args, _wire.encode(record))
+
+    def _record(self, attempt: Attempt, state: JobState, duration_ms: int = 0) -> Record:
+        envelope = attempt.envelope
+        return Record(
+            state=str(state),
+            name=envelope.name,
+            attempts=envelope.attempts,
+            errors=envelope.errors,
+            finished_ms=self._clock(),
+            duration_ms=duration_ms,
+            tenant=envelope.tenant,
+            headers=envelope.headers,
+        )
+
+    def _lane(self, attempt: Attempt) -> int:
+        """Return the lane to go back to: the one it came from, the envelope's for a taken one."""
+        place = attempt.token[0]
+        return place - 48 if 48 <= place <= 52 else attempt.envelope.lane
+
+    def _say(self, level: int, message: str, event: str, attempt: Attempt, **more: Any) -> None:
+        if not log.isEnabledFor(level):
+            return
+        envelope, spec = attempt.envelope, attempt.spec
+        extra: dict[str, Any] = {
+            "event": event,
+            "queue": self._queue,
+            "handler": envelope.name,
+            "job_id": attempt.job_id,
+            "attempt": envelope.attempts + 1,
+            "max_attempts": envelope.max_attempts or (spec.policy.max_attempts if spec else None),
+            "request_id": envelope.headers.get("x-request-id"),
+            "tenant": envelope.tenant,
+            "worker": self._worker,
+        }
+        if extra["max_attempts"] is not None:
+            extra["is_last_attempt"] = extra["attempt"] >= extra["max_attempts"]
+        error = more.pop("error", None)
+        if error is not None:
+            extra["error_type"] = type(error).__qualname__
+            extra["error"] = str(error)[:500] if self._log_payload else type(error).__qualname__
+        if self._log_payload:
+            extra["payload"] = _shown(envelope.args)
+        extra.update(more)
+        log.log(level, message, extra=extra)
+
+
+def _shown(args: msgspec.Raw) -> Any:
+    try:
+        return _wire.plain(args)
+    except _wire.MALFORMED:
+        return "<undecodable>"

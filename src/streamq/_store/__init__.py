@@ -1,0 +1,1 @@
+"""REMEMBERS. How a queue is kept in Redis. The only importer of redis."""

@@ -1,0 +1,134 @@
+"""Verbs for people and producers, outside the worker's loop: look, cancel, replay, purge, pause, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .link import Reply
+from .scripts import PROTOCOL, script
+from .session import Store
+
+
+class Look(NamedTuple):
+    """Where a job is. ``place``: row, record, dead, window or absent; the rest as far as it applies."""
+
+    place: str
+    row: str = ""
+    body: bytes = b""
+    deliveries: int = 0
+    consumer: str = ""
+    idle_ms: int = 0
+    due_ms: int = 0
+    entry: str = ""
+    fields: dict[str, bytes] = {}  # noqa: RUF012 - never changed
+
+
+class Counted(NamedTuple):
+    """Reply of counts: lengths in one moment, and the meta hash."""
+
+    now_ms: int
+    meta: dict[str, str]
+    entries: int
+    pending: int
+    delayed: int
+    parked: int
+    dead: int
+    unsettled: int
+    oldest_ms: int
+    window: int
+    lanes: tuple[int, ...]
+    lanes_pending: tuple[int, ...]
+
+
+async def look(store: Store, job_id: str, *, channel: str = "", full: bool = True, wait: float = 5.0) -> Look:
+    """Return where a job is; with ``channel`` its end will be told there."""
+    keys = store.keys
+    head = (
+        keys.index, *keys.lanes, keys.taken, keys.bodies, keys.record(job_id), keys.dead_index, keys.dead,
+        keys.window_details, keys.waiters, keys.delayed,
+    )  # fmt: skip
+    reply = await store.call(script("look").call(head, job_id, channel, int(full)), wait=wait)
+    place = reply[0].decode()
+    if place == "row":
+        _, row, body, deliveries, consumer, idle, due = reply
+        return Look(place, row.decode(), body, deliveries, consumer.decode(), idle, int(float(due)))
+    if place == "dead":
+        return Look(place, entry=reply[1].decode(), fields=pairs(reply[2]))
+    return Look(place, body=reply[1] if len(reply) > 1 else b"")
+
+
+async def cancel(store: Store, job_ids: Sequence[str], record: bytes, *, result_ms: int, ask: bool) -> str:
+    """Cancel jobs that wait, and ask running ones to stop if ``ask``; one letter each (cancel.lua)."""
+    keys = store.keys
+    head = [
+        keys.meta, keys.index, *keys.lanes, keys.taken, keys.delayed, keys.bodies, keys.parked, keys.cancels,
+        keys.waiters, *(keys.record(job_id) for job_id in job_ids),
+    ]  # fmt: skip
+    command = script("cancel").call(head, PROTOCOL, result_ms, keys.control, keys.done, record, int(ask), *job_ids)
+    return str((await store.call(command)).decode())
+
+
+async def promote(store: Store, job_ids: Sequence[str]) -> int:
+    """Move delayed jobs to their lanes now; returns how many."""
+    keys = store.keys
+    head = (keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index)
+    return int((await store.call(script("promote").call(head, PROTOCOL, "", len(job_ids), *job_ids)))[1])
+
+
+async def replay(store: Store, jobs: Sequence[tuple[str, int, str, bytes]]) -> str:
+    """Put dead letters (id, lane, when, envelope) back; one letter each (replay.lua)."""
+    keys = store.keys
+    head = [
+        keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.dead, keys.dead_index, keys.bell,
+        *(keys.record(job[0]) for job in jobs),
+    ]  # fmt: skip
+    flat = [part for job in jobs for part in job]
+    return str((await store.call(script("replay").call(head, PROTOCOL, keys.control, *flat))).decode())
+
+
+async def purge(store: Store, *, before_ms: int = 0, keep: int = -1, limit: int = 100, ids: Sequence[str] = ()) -> int:
+    """Forget dead letters by id, or the oldest by age and number; returns how many."""
+    keys = store.keys
+    return int(await store.call(script("purge").call((keys.dead, keys.dead_index), before_ms, keep, limit, *ids)))
+
+
+async def pause(store: Store, reason: str) -> bool:
+    """Stop handing out jobs; True if that changed something."""
+    return bool(await store.call(script("pause").call((store.keys.meta, store.keys.bell), reason, 1, PROTOCOL)))
+
+
+async def resume(store: Store) -> bool:
+    """Hand out jobs again; True if that changed something."""
+    return bool(await store.call(script("pause").call((store.keys.meta, store.keys.bell), "", 0, PROTOCOL)))
+
+
+async def counts(store: Store) -> Counted:
+    """Return how many jobs are where."""
+    keys = store.keys
+    head = (
+        keys.meta, *keys.lanes, keys.taken, keys.delayed, keys.parked, keys.dead_index, keys.index, keys.window,
+    )  # fmt: skip
+    now, meta, entries, pending, delayed, parked, dead, unsettled, oldest, window, lanes, held = await store.call(
+        script("counts").call(head)
+    )
+    return Counted(
+        int(now), {name: value.decode("utf-8", "replace") for name, value in pairs(meta).items()}, entries, pending,
+        delayed, parked, dead, unsettled, int(oldest.split(b"-")[0]) if oldest else 0, window, tuple(lanes), tuple(held),
+    )  # fmt: skip
+
+
+def pairs(flat: Reply) -> dict[str, bytes]:
+    """Return a flat reply of names and values as a dict."""
+    return {flat[at].decode("utf-8", "replace"): flat[at + 1] for at in range(0, len(flat) - 1, 2)}
+
+
+async def clean_window(store: Store, age_ms: int) -> int:
+    """Forget completed jobs older than ``age_ms`` from the window; returns how many."""
+    keys, total = store.keys, 0
+    command = script("clean").call((keys.window, keys.window_details), age_ms, 500)
+    while True:
+        gone = int(await store.call(command))
+        total += gone
+        if gone < 500:
+            return total

@@ -1,0 +1,310 @@
+"""One connection to the server, used by one caller at a time.
+
+Only public methods of redis-py's Connection are used, its retries are off and it has no socket timeout: redis-py re-sends
+a command whose reply was lost (a re-sent XADD is a double job), and only streamq knows which calls may be repeated. A
+watchdog per call takes the place of the socket timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import hiredis
+
+from ..errors import ConfigError
+from .scripts import by_sha
+
+Command = Sequence[bytes | str | int]
+Reply = Any
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds a connection attempt may take, the handshake included."""
+
+CALL_TIMEOUT = 10.0
+"""Seconds an answer may take; then the connection counts as dead. Above any pause a healthy server makes."""
+
+TRY_AGAIN = ("LOADING", "READONLY", "TRYAGAIN", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN", "BUSY", "UNBLOCKED", "NOREPLICAS")
+"""Error replies that pass by themselves: the same call may be sent again after a while."""
+
+
+class LinkDown(Exception):  # noqa: N818 - internal: becomes RedisUnavailable at the doors
+    """The connection failed. ``sent`` tells whether the server may have seen the call."""
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        self.reason = reason
+        self.sent = sent
+        super().__init__(reason)
+
+
+class Refused(LinkDown):
+    """The server answered and refused us: wrong password, no permission, not a Redis. Waiting does not help."""
+
+
+class ReplyError:
+    """An error reply, as a value: in a pipeline each reply is handled on its own."""
+
+    __slots__ = ("code", "text")
+
+    def __init__(self, code: str, text: str) -> None:
+        self.code = code
+        self.text = text
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same call may succeed later."""
+        return self.code in TRY_AGAIN
+
+    def __repr__(self) -> str:
+        """Code and text as the server sent them."""
+        return f"{self.code} {self.text}"
+
+
+@cache
+def redis_asyncio() -> Any:
+    """Return redis-py's asyncio connection module; imported late because it costs 300 ms and `--help` needs none."""
+    return importlib.import_module("redis.asyncio.connection")
+
+
+@cache
+def _codes() -> list[tuple[type, str]]:
+    errors = importlib.import_module("redis.exceptions")
+    wanted = {
+        "NoScriptError": "NOSCRIPT",
+        "BusyLoadingError": "LOADING",
+        "ReadOnlyError": "READONLY",
+        "OutOfMemoryError": "OOM",
+        "NoPermissionError": "NOPERM",
+        "AuthenticationError": "NOAUTH",
+        "TryAgainError": "TRYAGAIN",
+        "MovedError": "MOVED",
+        "AskError": "ASK",
+        "ClusterDownError": "CLUSTERDOWN",
+        "MasterDownError": "MASTERDOWN",
+    }
+    return [(getattr(errors, name), code) for name, code in wanted.items() if hasattr(errors, name)]
+
+
+def as_reply_error(error: Exception) -> ReplyError:
+    """Return an error reply with its code, which redis-py has cut off for the classes it knows."""
+    text = str(error)
+    for kind, code in _codes():
+        if isinstance(error, kind):
+            return ReplyError(code, text)
+    head = text.split(" ", 1)[0]
+    return ReplyError(head if head.isupper() else "ERR", text)
+
+
+def redacted(url: str) -> str:
+    """Return ``url`` without user and password, for messages and logs."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]))
+
+
+def connection_options(url: str, module: Any, **more: Any) -> tuple[type[Any], dict[str, Any]]:
+    """Return redis-py's connection class for ``url`` and our options for it."""
+    try:
+        options: dict[str, Any] = dict(module.parse_url(url))
+    except ValueError as problem:
+        raise ConfigError(
+            "url", redacted(url), f"{problem}; write redis://[user:password@]host:6379/0, rediss://... or unix:///path"
+        ) from None
+    kind = options.pop("connection_class", None)
+    if kind is None:
+        kind = module.Connection
+    if kind.__name__ == "UnixDomainSocketConnection":
+        options.pop("host", None)
+        options.pop("port", None)
+    for foreign in ("max_connections", "timeout", "decode_responses", "retry_on_timeout"):
+        options.pop(foreign, None)
+    options.update(protocol=2, socket_timeout=None, socket_connect_timeout=CONNECT_TIMEOUT, health_check_interval=0)
+    options.update(more)
+    return kind, options
+
+
+class Link:
+    """A connection and its life: connect, call, close. ``name`` shows in CLIENT LIST."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.url = url
+        self.name = name
+        self._connection: Any = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a connection that has not failed yet."""
+        return self._connection is not None
+
+    async def connect(self) -> None:
+        """Connect and greet; does nothing when connected. Raises `LinkDown` or `Refused`."""
+        if self._connection is not None:
+            return
+        kind, options = connection_options(self.url, redis_asyncio(), client_name=self.name)
+        connection = kind(**options)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await connection.connect()
+        except BaseException as problem:
+            with suppress(Exception):
+                await connection.disconnect(nowait=True)
+            if isinstance(problem, Exception):
+                raise _connect_failure(problem) from None
+            raise
+        self._connection = connection
+
+    async def call(self, *command: bytes | str | int, timeout: float = CALL_TIMEOUT) -> Reply:  # noqa: ASYNC109 - a watchdog, not a scope
+        """Return the reply to one command; a script the server forgot is loaded and called again."""
+        return (await self.call_many([command], timeout=timeout))[0]
+
+    async def call_many(self, commands: Sequence[Command], *, timeout: float = CALL_TIMEOUT) -> list[Reply]:  # noqa: ASYNC109 - a watchdog, not a scope
+        """Return the replies to ``commands``, sent in one write; error replies as `ReplyError`.
+
+        Scripts unknown to the server were not run, so they are loaded and sent again: that repeats nothing.
+        Raises `LinkDown` when the connection fails; then any of the commands may have been run.
+        """
+        replies = await self._exchange(commands, timeout)
+        forgotten = [n for n, reply in enumerate(replies) if type(reply) is ReplyError and reply.code == "NOSCRIPT"]
+        if forgotten:
+            again = [commands[n] for n in forgotten]
+            shas = {bytes(command[1]) for command in again}  # type: ignore[arg-type]
+            await self._exchange([(b"SCRIPT", b"LOAD", by_sha(sha).source) for sha in shas], timeout)
+            for n, reply in zip(forgotten, await self._exchange(again, timeout), strict=True):
+                replies[n] = reply
+        return replies
+
+    async def _exchange(self, commands: Sequence[Command], seconds: float) -> list[Reply]:
+        connection = self._connection
+        if connection is None:
+            raise LinkDown("not connected", sent=False)
+        packed = [hiredis.pack_command(tuple(command)) for command in commands]
+        replies: list[Reply] = []
+        try:
+            async with asyncio.timeout(seconds):
+                await connection.send_packed_command(packed, check_health=False)
+                for _ in commands:
+                    replies.append(await self._read(connection))
+        except TimeoutError:
+            await self.close()
+            raise LinkDown(f"no answer within {seconds:g} s", sent=True) from None
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+        except Exception as problem:
+            await self.close()
+            raise _call_failure(problem) from None
+        return replies
+
+    async def _read(self, connection: Any) -> Reply:
+        try:
+            return await connection.read_response(disable_decoding=True)
+        except Exception as problem:
+            if _is_reply(problem):
+                return as_reply_error(problem)
+            raise
+
+    async def send(self, *command: bytes | str | int) -> None:
+        """Send a command without waiting for a reply (subscriptions answer on the stream)."""
+        if self._connection is None:
+            raise LinkDown("not connected", sent=False)
+        try:
+            await self._connection.send_packed_command([hiredis.pack_command(tuple(command))], check_health=False)
+        except Exception as problem:
+            await self.close()
+            raise _call_failure(problem) from None
+
+    async def receive(self) -> Reply:
+        """Return the next message of a subscription; waits as long as it takes."""
+        if self._connection is None:
+            raise LinkDown("not connected", sent=False)
+        try:
+            return await self._read(self._connection)
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+        except Exception as problem:
+            await self.close()
+            raise _call_failure(problem) from None
+
+    async def close(self) -> None:
+        """Close the connection; does nothing when closed."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):
+                await connection.disconnect(nowait=True)
+
+    def forget(self) -> Any:
+        """Return the connection without closing it: after a fork it is the parent's."""
+        connection, self._connection = self._connection, None
+        return connection
+
+
+class SyncLink:
+    """The keeper thread's connection: the same manners, without an event loop. Timeouts are the socket's."""
+
+    def __init__(self, url: str, name: str, seconds: float) -> None:
+        module = importlib.import_module("redis.connection")
+        kind, options = connection_options(url, module, client_name=name)
+        options["socket_timeout"] = seconds
+        self._connection: Any = kind(**options)
+
+    def call(self, command: Command) -> Reply:
+        """Return the reply to one command; raises `LinkDown`. A script the server forgot is loaded first."""
+        reply = self._call(command)
+        if type(reply) is ReplyError and reply.code == "NOSCRIPT":
+            self._call((b"SCRIPT", b"LOAD", by_sha(bytes(command[1])).source))  # type: ignore[arg-type]
+            reply = self._call(command)
+        return reply
+
+    def _call(self, command: Command) -> Reply:
+        try:
+            self._connection.connect()
+            self._connection.send_packed_command([hiredis.pack_command(tuple(command))], check_health=False)
+            return self._connection.read_response(disable_decoding=True)
+        except Exception as problem:
+            if _is_reply(problem):
+                return as_reply_error(problem)
+            self.close()
+            raise LinkDown(str(problem), sent=True) from None
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it anew."""
+        with suppress(Exception):
+            self._connection.disconnect()
+
+
+def _is_reply(problem: Exception) -> bool:
+    errors = importlib.import_module("redis.exceptions")
+    return isinstance(problem, errors.ResponseError)
+
+
+def _connect_failure(problem: Exception) -> LinkDown:
+    """Tell a server that is away from one that will never have us."""
+    errors = importlib.import_module("redis.exceptions")
+    text = str(problem) or type(problem).__name__
+    if isinstance(problem, TimeoutError | errors.TimeoutError):
+        return LinkDown(f"no answer within {CONNECT_TIMEOUT:g} s", sent=False)
+    if isinstance(problem, errors.AuthenticationError | errors.NoPermissionError):
+        return Refused(f"it refused user or password: {text}", sent=False)
+    if isinstance(problem, errors.InvalidResponse) or "Protocol Error" in text or "Protocol error" in text:
+        return Refused("what answers there does not speak the Redis protocol", sent=False)
+    if isinstance(problem, errors.ResponseError) and not isinstance(problem, errors.ConnectionError):
+        reply = as_reply_error(problem)
+        if not reply.passes:
+            return Refused(text, sent=False)
+    return LinkDown(text, sent=False)
+
+
+def _call_failure(problem: Exception) -> LinkDown:
+    if isinstance(problem, LinkDown):
+        return problem
+    text = str(problem) or type(problem).__name__
+    if "Protocol Error" in text:
+        return Refused("what answers there does not speak the Redis protocol", sent=True)
+    return LinkDown(text, sent=True)

@@ -1,0 +1,48 @@
+-- Shared by the verbs that hand a pending entry to a worker: adopt, reclaim, reconcile. Prepended by scripts.py.
+
+-- Gives `entry` of stream `key` (lane letter `lane`) to `consumer`: take + 1 in the row, idle 0, delivery count set to
+-- `count`. Returns {lane, entry, fields, token, count}, or nil when the entry was an orphan and has been removed.
+local function claim(index, key, lane, entry, consumer, count)
+  local found = redis.call('XRANGE', key, entry, entry)
+  if #found == 0 then
+    redis.call('XACK', key, 'w', entry)
+    return nil
+  end
+  local fields, id = found[1][2], nil
+  for n = 1, #fields - 1, 2 do
+    if fields[n] == 'j' then id = fields[n + 1] end
+  end
+  local token = lane .. entry .. ':0'
+  if id then
+    local row = redis.call('HGET', index, id)
+    local place = lane .. entry .. ':'
+    if row and string.sub(row, 1, #place) ~= place then
+      -- The index names another place: this entry is a leftover of a foreign hand.
+      redis.call('XACK', key, 'w', entry)
+      redis.call('XDEL', key, entry)
+      return nil
+    end
+    local take = row and tonumber(string.match(row, ':(%d+)')) or 0
+    token = place .. (take + 1)
+    redis.call('HSET', index, id, token)
+  end
+  redis.call('XCLAIM', key, 'w', consumer, 0, entry, 'IDLE', 0, 'RETRYCOUNT', count, 'JUSTID')
+  return {lane, entry, fields, token, count}
+end
+
+-- Hands up to `want` entries that stopping workers released (pseudo-consumer ~) to `consumer`, uncharged.
+local function adopt_released(meta, index, lanes, consumer, want, out)
+  local left = 0
+  for lane, key in pairs(lanes) do
+    if redis.call('XLEN', key) > 0 then
+      local pending = redis.pcall('XPENDING', key, 'w', '-', '+', 500, '~')
+      if not pending.err then
+        for _, p in ipairs(pending) do
+          local job = #out < want and claim(index, key, lane, p[1], consumer, p[4])
+          if job then out[#out + 1] = job elseif #out >= want then left = left + 1 end
+        end
+      end
+    end
+  end
+  if left > 0 then redis.call('HSET', meta, 'released', left) else redis.call('HDEL', meta, 'released') end
+end

@@ -1,0 +1,27 @@
+-- Shared by every verb: prepended to each script when it is loaded (scripts.py).
+-- Batches are cut by the client to 500 items, so that no unpack here exceeds 1,000 values.
+local PROTOCOL_FIELD = 'v'
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Refuses a queue kept under another protocol; marks a new one. Reads before any write of the caller.
+local function wrong_protocol(found, ours)
+  if found and found ~= ours then return redis.error_reply('SQVERSION ' .. found) end
+end
+
+-- At most one token: wakes one idle worker, which rings on if it leaves something.
+local function ring(bell)
+  if redis.call('LLEN', bell) == 0 then redis.call('LPUSH', bell, '1') end
+end
+
+-- '+ms' from now, '@ms' absolute, to ms on the server's clock.
+local function due_ms(when, now)
+  local ms = tonumber(string.sub(when, 2))
+  if string.sub(when, 1, 1) == '+' then return now + ms end
+  return ms
+end
+
+local function whole(ms) return string.format('%.0f', ms) end

@@ -1,0 +1,51 @@
+-- cancel: takes jobs that wait (in a lane, delayed or parked) out of the queue; asks the worker of a running one.
+-- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 delayed zset; 10 bodies hash; 11 parked zset;
+--   12 cancels hash; 13 waiters hash; 14.. record strings, one per id
+-- ARGV: 1 protocol; 2 record lifetime ms; 3 control channel; 4 done channel prefix; 5 record; 6 1 to ask running jobs to
+--   stop, 0 to leave them; 7.. ids (500 at most)
+-- Reply: string, one letter per id: c cancelled, a active (asked to stop), s active (left alone), g gone.
+-- Replay: what is gone stays gone; a running job is asked again. The mark is written before the message is sent.
+local meta, index = KEYS[1], KEYS[2]
+local refused = wrong_protocol(redis.call('HGET', meta, PROTOCOL_FIELD), ARGV[1])
+if refused then return refused end
+local answers = {}
+for n = 7, #ARGV do
+  local id, answer = ARGV[n], 'c'
+  local row = redis.call('HGET', index, id)
+  local place = row and string.sub(row, 1, 1)
+  if not row then
+    answer = 'g'
+  elseif place == 'd' then
+    redis.call('ZREM', KEYS[9], id)
+    redis.call('HDEL', KEYS[10], id)
+  elseif place == 'p' then
+    redis.call('ZREM', KEYS[11], string.sub(row, 3) .. '\0' .. id)
+    redis.call('HDEL', KEYS[10], id)
+  else
+    local key = place == 't' and KEYS[8] or KEYS[3 + place]
+    local entry = string.sub(row, 2, string.find(row, ':', 1, true) - 1)
+    local pending = redis.pcall('XPENDING', key, 'w', entry, entry, 1)
+    local owner = not pending.err and pending[1] and pending[1][2]
+    if owner and owner ~= '~' then
+      answer = 's'
+      if ARGV[6] == '1' then
+        answer = 'a'
+        if redis.call('HSET', KEYS[12], id, '1') == 1 then redis.call('HINCRBY', meta, 'cancels', 1) end
+        redis.call('SPUBLISH', ARGV[3], 'cancel ' .. id)
+      end
+    else
+      if owner then redis.call('XACK', key, 'w', entry) end
+      redis.call('XDEL', key, entry)
+    end
+  end
+  if answer == 'c' then
+    redis.call('SET', KEYS[n + 7], ARGV[5], 'PX', ARGV[2])
+    redis.call('HDEL', index, id)
+    redis.call('HINCRBY', meta, 'cancelled', 1)
+    local who = redis.call('HGET', KEYS[13], id)
+    for channel in string.gmatch(who or '', '[^,]+') do redis.call('SPUBLISH', ARGV[4] .. channel, 'r' .. id) end
+    if who then redis.call('HDEL', KEYS[13], id) end
+  end
+  answers[#answers + 1] = answer
+end
+return table.concat(answers)

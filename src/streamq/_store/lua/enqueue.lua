@@ -1,0 +1,92 @@
+-- enqueue: puts a batch of jobs into their lanes or among the delayed, once per (producer, seq).
+-- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 delayed zset; 9 bodies hash; 10 dead index hash; 11 bell list;
+--   12 memo string of this producer; 13.. record strings, one per custom id in order
+-- ARGV: 1 protocol; 2 seq; 3 memo lifetime ms; 4 max pending jobs (0 none); 5 control channel; then per job:
+--   id; lane 0-4, followed by 'c' for a custom id; when ('0' now, '+ms', '@ms'); envelope
+-- Reply: string 'now ms|refusals', a refusal being 'position:reason:detail,'; reasons: exists, full.
+-- Errors: SQSTALE (a later batch was taken already), SQVERSION.
+-- Replay: the memo holds the reply and is written last; the same seq gets it back and nothing is done.
+local meta, index, delayed, bodies, dead, bell, memo = KEYS[1], KEYS[2], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
+local protocol, seq, memo_ms, max_pending, channel = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
+
+local known = redis.call('GET', memo)
+if known then
+  local bar = string.find(known, '|', 1, true)
+  local last = tonumber(string.sub(known, 1, bar - 1))
+  if last == seq then return string.sub(known, bar + 1) end
+  if last > seq then return redis.error_reply('SQSTALE ' .. last) end
+end
+
+-- Reads come first: a key of a wrong type fails here, before anything is written.
+local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused')
+local refused = wrong_protocol(m[1], protocol)
+if refused then return refused end
+local unsettled = redis.call('HLEN', index)
+redis.call('LLEN', bell)
+redis.call('HLEN', dead)
+local now = now_ms()
+local ids, next_record, checked = {}, 13, {}
+for n = 6, #ARGV, 4 do
+  ids[#ids + 1] = ARGV[n]
+  local place = ARGV[n + 2] == '0' and string.sub(ARGV[n + 1], 1, 1) or 'd'
+  if not checked[place] then
+    checked[place] = true
+    if place == 'd' then
+      redis.call('ZCARD', delayed)
+      redis.call('HLEN', bodies)
+    else
+      redis.call('XLEN', KEYS[3 + place])
+    end
+  end
+end
+local rows = redis.call('HMGET', index, unpack(ids))
+
+local function taken(id, record, row)
+  if row then return 'row' .. string.sub(row, 1, 1) end
+  if not record then return nil end
+  if redis.call('HEXISTS', dead, id) == 1 then return 'dead' end
+  if redis.call('EXISTS', record) == 1 then return 'record' end
+end
+
+if not m[1] then redis.call('HSET', meta, PROTOCOL_FIELD, protocol) end
+local places, refusals, waiting, first_due, mine = {}, {}, false, nil, {}
+for n = 1, #ids do
+  local at = 2 + n * 4
+  local id, lane, when, body = ids[n], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local record
+  if #lane > 1 then
+    record, next_record = KEYS[next_record], next_record + 1
+  end
+  local where = mine[id] or taken(id, record, rows[n])
+  if where then
+    refusals[#refusals + 1] = n .. ':exists:' .. where .. ','
+  elseif max_pending > 0 and unsettled >= max_pending then
+    refusals[#refusals + 1] = n .. ':full:' .. max_pending .. ','
+  else
+    unsettled = unsettled + 1
+    lane = string.sub(lane, 1, 1)
+    local row
+    if when == '0' then
+      row = lane .. redis.call('XADD', KEYS[3 + lane], '*', 'j', id, 'd', body) .. ':0'
+      waiting = true
+    else
+      local due = due_ms(when, now)
+      redis.call('ZADD', delayed, whole(due), id)
+      redis.call('HSET', bodies, id, body)
+      row = 'd' .. lane
+      if not first_due or due < first_due then first_due = due end
+    end
+    mine[id] = 'row' .. string.sub(row, 1, 1)
+    places[#places + 1] = id
+    places[#places + 1] = row
+  end
+end
+if #places > 0 then redis.call('HSET', index, unpack(places)) end
+if waiting and not m[2] then ring(bell) end
+if first_due then
+  local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+  if tonumber(head[2]) >= first_due then redis.call('SPUBLISH', channel, 'due ' .. whole(first_due)) end
+end
+local reply = whole(now) .. '|' .. table.concat(refusals)
+redis.call('SET', memo, seq .. '|' .. reply, 'PX', memo_ms)
+return reply

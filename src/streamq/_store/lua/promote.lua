@@ -1,0 +1,55 @@
+-- promote: moves due jobs from the delayed to their lanes; with ids given, those, due or not.
+-- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 delayed zset; 9 bodies hash; 10 bell list; 11 dead stream;
+--   12 dead index hash
+-- ARGV: 1 protocol; 2 consumer (turn taker; '' takes none); 3 limit (1-500); 4.. ids to promote now
+-- Reply: {now ms, promoted, next due ms or -1, turn holder}. Replay: promotes what is due by then; an id already moved
+--   is not counted. Never early: due is compared in whole ms on the server's clock.
+local meta, index, delayed, bodies, bell = KEYS[1], KEYS[2], KEYS[8], KEYS[9], KEYS[10]
+local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'turn')
+local refused = wrong_protocol(m[1], ARGV[1])
+if refused then return refused end
+local now = now_ms()
+local ids = {}
+if #ARGV > 3 then
+  for n = 4, #ARGV do ids[#ids + 1] = ARGV[n] end
+else
+  ids = redis.call('ZRANGE', delayed, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, ARGV[3])
+end
+local promoted = 0
+if #ids > 0 then
+  local rows = redis.call('HMGET', index, unpack(ids))
+  local found = redis.call('HMGET', bodies, unpack(ids))
+  local places, gone = {}, {}
+  for n, id in ipairs(ids) do
+    local row, body = rows[n], found[n]
+    local is_delayed = row and string.sub(row, 1, 1) == 'd'
+    if is_delayed and body then
+      local lane = string.sub(row, 2, 2)
+      local entry = redis.call('XADD', KEYS[3 + lane], '*', 'j', id, 'd', body)
+      places[#places + 1] = id
+      places[#places + 1] = lane .. entry .. ':0'
+      promoted = promoted + 1
+    elseif is_delayed then
+      -- Its body was deleted by a foreign hand: told as a dead letter, not dropped silently.
+      redis.call('HSET', KEYS[12], id, redis.call('XADD', KEYS[11], '*', 'j', id, 'd', '', 'r', 'body missing'))
+      redis.call('HDEL', index, id)
+      redis.call('HINCRBY', meta, 'dead', 1)
+    end
+    if is_delayed or #ARGV == 3 then gone[#gone + 1] = id end
+  end
+  if #places > 0 then redis.call('HSET', index, unpack(places)) end
+  if #gone > 0 then
+    redis.call('ZREM', delayed, unpack(gone))
+    redis.call('HDEL', bodies, unpack(gone))
+  end
+end
+local turn = m[3] or ''
+if promoted > 0 then
+  if not m[2] then ring(bell) end
+  if ARGV[2] ~= '' and turn ~= ARGV[2] then
+    redis.call('HSET', meta, 'turn', ARGV[2])
+    turn = ARGV[2]
+  end
+end
+local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+return {whole(now), promoted, head[2] or '-1', turn}

@@ -1,0 +1,39 @@
+-- replay: puts dead letters back as jobs: same id, attempts from zero, history kept.
+-- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 delayed zset; 9 bodies hash; 10 dead stream; 11 dead index hash;
+--   12 bell list; 13.. record strings, one per id
+-- ARGV: 1 protocol; 2 control channel; then per dead letter: id; lane 0-4; when ('0', '+ms', '@ms'); envelope
+-- Reply: string, one letter per id: a applied, g not among the dead, l lives again (its id is unsettled).
+-- Errors: SQVERSION, OOM before the first write. Replay: an id already put back is not among the dead any more.
+local meta, index, dead, dead_index = KEYS[1], KEYS[2], KEYS[10], KEYS[11]
+local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused')
+local refused = wrong_protocol(m[1], ARGV[1])
+if refused then return refused end
+local now, answers, wake, first_due = now_ms(), {}, false, nil
+for n = 3, #ARGV, 4 do
+  local id, lane, when, body = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3]
+  local entry, answer = redis.call('HGET', dead_index, id), 'a'
+  if not entry then
+    answer = 'g'
+  elseif redis.call('HEXISTS', index, id) == 1 then
+    answer = 'l'
+  else
+    if when == '0' then
+      redis.call('HSET', index, id, lane .. redis.call('XADD', KEYS[3 + lane], '*', 'j', id, 'd', body) .. ':0')
+      wake = true
+    else
+      local due = due_ms(when, now)
+      redis.call('HSET', KEYS[9], id, body)
+      redis.call('ZADD', KEYS[8], whole(due), id)
+      redis.call('HSET', index, id, 'd' .. lane)
+      if not first_due or due < first_due then first_due = due end
+    end
+    redis.call('XDEL', dead, entry)
+    redis.call('HDEL', dead_index, id)
+    redis.call('DEL', KEYS[13 + (n - 3) / 4])
+    redis.call('HINCRBY', meta, 'replayed', 1)
+  end
+  answers[#answers + 1] = answer
+end
+if wake and not m[2] then ring(KEYS[12]) end
+if first_due then redis.call('SPUBLISH', ARGV[2], 'due ' .. whole(first_due)) end
+return table.concat(answers)

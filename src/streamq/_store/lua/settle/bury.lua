@@ -1,0 +1,29 @@
+-- bury: to the dead letters, in the same step as the ack. Guarded by the dead index, so that a re-run never doubles.
+-- Item: reason; envelope with the error history; 1 if an attempt failed, else 0; record.
+local function bury(batch, item, reason, envelope, failed, record)
+  if redis.call('HEXISTS', batch.dead_index, item.id) == 0 then
+    local entry = redis.call('XADD', batch.dead, '*', 'j', item.id, 'd', envelope, 'r', reason, 'w', batch.consumer)
+    redis.call('HSET', batch.dead_index, item.id, entry)
+    batch.count('dead', 1)
+    if failed == '1' then batch.count('failed', 1) end
+  end
+  redis.call('SET', item.record, record, 'PX', batch.result_ms)
+  batch.leave(item)
+  batch.ended(item.id, 'r')
+end
+
+-- A stream entry that is no job of ours (no id, or no row): dead-lettered as found. Fence: pending for this consumer.
+-- Item: reason.
+local function bury_raw(batch, item, reason)
+  local found = redis.call('XRANGE', item.key, item.entry, item.entry)
+  if found[1] and redis.call('HEXISTS', batch.dead_index, item.id) == 0 then
+    local fields = found[1][2]
+    local raw = {}
+    for n = 1, math.min(#fields, 20) do raw[n] = string.sub(fields[n], 1, 16384) end
+    local entry = redis.call('XADD', batch.dead, '*', 'j', item.id, 'd', '', 'r', reason, 'w', batch.consumer,
+      'raw', table.concat(raw, ' '))
+    redis.call('HSET', batch.dead_index, item.id, entry)
+    batch.count('dead', 1)
+  end
+  batch.leave(item)
+end

@@ -1,0 +1,9 @@
+-- release: a stopping worker hands a job back. The entry keeps its place and delivery count and waits with the
+-- pseudo-consumer ~ for the next fetch; take + 1 shuts out a zombie that still runs it. Charges nobody an attempt.
+local function release(batch, item)
+  local place, take = string.match(item.token, '^(.*:)(%d+)$')
+  redis.call('HSET', batch.index, item.id, place .. (take + 1))
+  redis.call('XCLAIM', item.key, 'w', '~', 0, item.entry, 'IDLE', 0, 'JUSTID')
+  batch.count('released', 1)
+  batch.wake = true
+end

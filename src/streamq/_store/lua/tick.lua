@@ -1,0 +1,118 @@
+-- tick: what a worker does every two seconds in one call: heartbeat, own pending count, sweep of stalled jobs, marks.
+-- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 delayed zset; 10 parked zset; 11 cancels hash;
+--   12 workers hash; 13 beats zset; 14 bell list; 15 window list; 16 window hash
+-- ARGV: 1 protocol; 2 consumer; 3 heartbeat blob; 4 lease ms; 5 free slots; 6 max stalls; 7 suspects allowed (0 or 1);
+--   8 least ms between two sweeps; 9 1 to sweep, 0 not to (clock in doubt); 10 age bound of the window ms (0 none)
+-- Reply: {now ms, next due ms or -1, turn holder, own pending entries, parked jobs, paused (0 or 1), stalled jobs, marks}
+--   A stalled job is {lane, entry, fields, token, count}; count - 1 is its stalls; over max stalls it is to be buried.
+--   Marks: ids of jobs to be cancelled. Replay: a sweep whose reply was lost leaves ghosts (reconcile).
+local meta, index, beats = KEYS[1], KEYS[2], KEYS[13]
+local consumer, lease, free, max_stalls = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local suspects = tonumber(ARGV[7])
+local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'turn', 'swept', 'cancels', 'sweep')
+local refused = wrong_protocol(m[1], ARGV[1])
+if refused then return refused end
+local now = now_ms()
+if not m[1] then redis.call('HSET', meta, PROTOCOL_FIELD, ARGV[1]) end
+redis.call('HSET', KEYS[12], consumer, ARGV[3])
+redis.call('ZADD', beats, whole(now), consumer)
+
+local lanes, pending = {}, 0
+for n = 0, 4 do lanes[n + 1] = {tostring(n), KEYS[3 + n]} end
+lanes[6] = {'t', KEYS[8]}
+for _, lane in ipairs(lanes) do
+  if redis.call('XLEN', lane[2]) > 0 then
+    local groups = redis.pcall('XPENDING', lane[2], 'w')
+    if groups.err and string.find(groups.err, 'NOGROUP', 1, true) then
+      redis.call('XGROUP', 'CREATE', lane[2], 'w', '0')
+    elseif not groups.err and groups[1] > 0 then
+      lane.pending = true
+      for _, c in ipairs(groups[4]) do
+        if c[1] == consumer then pending = pending + c[2] end
+      end
+    end
+  end
+end
+
+-- One claimed entry: who had it and how often it was delivered decides. Returns a job, or nil when handed back.
+local function judge(lane, entry, released)
+  local p = redis.call('XPENDING', lane[2], 'w', entry, entry, 1)[1]
+  if not p then return nil end
+  local count = p[4]
+  if not released[entry] then count = count + 1 end
+  local suspect = count >= 3 and count - 1 <= max_stalls
+  if (suspect and suspects <= 0) or free <= 0 then
+    -- Waits with the pseudo-consumer ! , its idle time kept, for a worker with room (poison jobs run one at a time).
+    redis.call('XCLAIM', lane[2], 'w', '!', 0, entry, 'IDLE', lease, 'JUSTID')
+    return nil
+  end
+  if suspect then suspects = suspects - 1 end
+  return claim(index, lane[2], lane[1], entry, consumer, count)
+end
+
+local jobs = {}
+local due_sweep = not m[4] or now - tonumber(m[4]) >= tonumber(ARGV[8])
+if ARGV[9] == '1' and due_sweep and free > 0 and not m[2] then
+  local marks, cursor = {}, tostring(m[6] or '')
+  for _, lane in ipairs(lanes) do
+    if lane.pending then
+      -- Entries that were released, not stalled: not to be charged.
+      local released = {}
+      for _, p in ipairs(redis.call('XPENDING', lane[2], 'w', '-', '+', 500, '~')) do released[p[1]] = true end
+      local from = string.match(cursor, lane[1] .. '=([%d%-]+)') or '0-0'
+      for _ = 1, 10 do
+        local got = redis.call('XAUTOCLAIM', lane[2], 'w', consumer, lease, from, 'COUNT', 100, 'JUSTID')
+        local before = free
+        for _, entry in ipairs(got[2]) do
+          local job = judge(lane, entry, released)
+          if job then
+            jobs[#jobs + 1] = job
+            free = free - 1
+          end
+        end
+        if free > 0 or before == free then from = got[1] end
+        if got[1] == '0-0' or free <= 0 then break end
+      end
+      marks[#marks + 1] = lane[1] .. '=' .. from
+    end
+  end
+  redis.call('HSET', meta, 'swept', whole(now), 'sweep', table.concat(marks, ' '))
+  if #jobs > 0 then redis.call('HINCRBY', meta, 'stalled', #jobs) end
+end
+
+-- A worker that was not heard of for ten minutes and holds nothing is forgotten; one a tick.
+local silent = redis.call('ZRANGE', beats, '-inf', whole(now - 600000), 'BYSCORE', 'LIMIT', 0, 1)[1]
+if silent then
+  local holds = false
+  for _, lane in ipairs(lanes) do
+    if lane.pending and #redis.call('XPENDING', lane[2], 'w', '-', '+', 1, silent) > 0 then holds = true end
+  end
+  if not holds then
+    for _, lane in ipairs(lanes) do redis.pcall('XGROUP', 'DELCONSUMER', lane[2], 'w', silent) end
+    redis.call('HDEL', KEYS[12], silent)
+    redis.call('ZREM', beats, silent)
+  end
+end
+
+-- The window of completed jobs has an age, too.
+local age = tonumber(ARGV[10])
+for _ = 1, age > 0 and 100 or 0 do
+  local oldest = redis.call('LINDEX', KEYS[15], -1)
+  if not oldest then break end
+  local detail = redis.call('HGET', KEYS[16], oldest)
+  if detail and tonumber(string.match(detail, '^%d+')) > now - age then break end
+  redis.call('RPOP', KEYS[15])
+  redis.call('HDEL', KEYS[16], oldest)
+end
+
+local turn = m[3]
+local holder_beat = turn and redis.call('ZSCORE', beats, turn)
+if not holder_beat or now - tonumber(holder_beat) > 6000 then
+  redis.call('HSET', meta, 'turn', consumer)
+  turn = consumer
+end
+local head = redis.call('ZRANGE', KEYS[9], 0, 0, 'WITHSCORES')
+local cancels = m[5] and redis.call('HRANDFIELD', KEYS[11], 500) or {}
+return {
+  whole(now), head[2] or '-1', turn, pending, redis.call('ZCARD', KEYS[10]), m[2] and 1 or 0, jobs, cancels,
+}

@@ -1,0 +1,33 @@
+-- unpark: takes parked jobs whose names the calling worker has handlers for; through the taken stream, so that no
+-- worker without the handler can get them again.
+-- KEYS: 1 meta hash; 2 index hash; 3 taken stream; 4 bodies hash; 5 parked zset
+-- ARGV: 1 protocol; 2 consumer; 3 want (1-500); 4.. names (500 at most a call)
+-- Reply: {now ms, {lane, entry, fields, token, count}, ...}. Replay: those of the lost reply are ghosts (reconcile).
+local meta, index, taken, bodies, parked = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local consumer, want = ARGV[2], tonumber(ARGV[3])
+local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused')
+local refused = wrong_protocol(m[1], ARGV[1])
+if refused then return refused end
+local reply = {whole(now_ms())}
+if m[2] then return reply end
+if redis.call('XLEN', taken) == 0 then redis.pcall('XGROUP', 'CREATE', taken, 'w', '0', 'MKSTREAM') end
+for n = 4, #ARGV do
+  if want <= 0 then break end
+  local name = ARGV[n]
+  local members = redis.call('ZRANGE', parked, '[' .. name .. '\0', '(' .. name .. '\1', 'BYLEX', 'LIMIT', 0, want)
+  for _, member in ipairs(members) do
+    local id = string.sub(member, #name + 2)
+    local row, body = redis.call('HGET', index, id), redis.call('HGET', bodies, id)
+    if row and string.sub(row, 1, 1) == 'p' and body then
+      redis.call('XADD', taken, '*', 'j', id, 'd', body)
+      local got = redis.call('XREADGROUP', 'GROUP', 'w', consumer, 'COUNT', 1, 'STREAMS', taken, '>')[1][2][1]
+      local token = 't' .. got[1] .. ':0'
+      redis.call('HSET', index, id, token)
+      redis.call('HDEL', bodies, id)
+      reply[#reply + 1] = {'t', got[1], got[2], token, 1}
+      want = want - 1
+    end
+    redis.call('ZREM', parked, member)
+  end
+end
+return reply

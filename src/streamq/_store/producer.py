@@ -1,0 +1,344 @@
+"""The idempotent producer: concurrent enqueues join batches, one in flight at a time, each taken exactly once.
+
+A batch is tagged (producer id, sequence) and its reply is kept by the server beside the jobs, so that a batch whose reply
+was lost is sent again, the same bytes, and gets the stored reply. Specification: docs/decisions, producer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+from ..errors import EnqueueTimeout, EnqueueUnknown, QueueFull, RedisUnavailable, ServerUnfit, StreamqError, VersionMismatch
+from .clock import ServerClock
+from .keys import Keys
+from .link import Command, Link, LinkDown, Refused, ReplyError, redacted
+from .scripts import PROTOCOL, script
+from .verbs import MEMO_MS
+
+log = logging.getLogger("streamq.producer")
+
+BATCH_JOBS: Final = 200
+BATCH_BYTES: Final = 262_144
+BUFFER_JOBS: Final = 10_000
+BUFFER_BYTES: Final = 8 * 1024 * 1024
+RESEND_SECONDS: Final = 60.0
+"""How long an unanswered batch is sent again: a tenth of the memo's life, so that a replay always meets its memo."""
+
+Check = Callable[[Link], Awaitable[None]]
+"""Looks at the server once, on the first connection."""
+
+Receipt = str | StreamqError | None
+"""What came of a job: None new, a text where an equal id already is, or the error."""
+
+
+class Entry:
+    """One encoded job on its way; ``timeout`` in seconds. ``answer`` is called once with its `Receipt`."""
+
+    __slots__ = ("answer", "body", "custom", "deadline", "job_id", "lane", "sent", "timeout", "when", "withdrawn")
+
+    def __init__(self, job_id: str, lane: int, when: str, body: bytes, *, custom: bool, timeout: float) -> None:
+        self.job_id = job_id
+        self.lane = lane
+        self.when = when
+        self.body = body
+        self.custom = custom
+        self.timeout = timeout
+        self.deadline = asyncio.get_running_loop().time() + timeout
+        self.sent = False
+        self.withdrawn = False
+        self.answer: Callable[[Receipt], None] = _nobody
+
+    @property
+    def size(self) -> int:
+        """Bytes in the batch."""
+        return len(self.body) + len(self.job_id) + 40
+
+
+class Producer:
+    """One per process, event loop and partition. Never shared over a fork."""
+
+    def __init__(self, url: str, keys: Keys, queue: str, max_pending: int, *, check: Check, clock: ServerClock) -> None:
+        self._url = url
+        self._keys = keys
+        self._queue = queue
+        self._max_pending = max_pending
+        self._check = check
+        self._clock = clock
+        self._link = Link(url, "streamq:producer")
+        self._buffer: deque[Entry] = deque()
+        self._bytes = 0
+        self._room: asyncio.Event | None = None
+        self._flusher: asyncio.Task[None] | None = None
+        self._in_flight: list[Entry] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._reason = "no connection yet"
+        self._renew_identity()
+        lanes = keys.lanes
+        self._head = (keys.meta, keys.index, *lanes, keys.delayed, keys.bodies, keys.dead_index, keys.bell)
+
+    def _renew_identity(self) -> None:
+        self._memo = self._keys.producer_memo(os.urandom(16).hex().encode())
+        self._seq = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another job fits the buffer."""
+        return len(self._buffer) < BUFFER_JOBS and self._bytes < BUFFER_BYTES
+
+    async def room(self) -> None:
+        """Wait until the buffer has room."""
+        while not self.has_room:
+            if self._room is None or self._room.is_set():
+                self._room = asyncio.Event()
+            await self._room.wait()
+
+    def put(self, entry: Entry) -> None:
+        """Add an entry; its ``answer`` is called when the batch it joined was answered."""
+        self._buffer.append(entry)
+        self._bytes += len(entry.body)
+        if self._flusher is None:
+            self._flusher = asyncio.get_running_loop().create_task(self._flush(), name="streamq-producer")
+        if self._timer is None:
+            self._watch(entry.deadline)
+
+    def withdraw(self, entry: Entry) -> bool:
+        """Take a job back whose caller gave up. True: it was not enqueued; False: it is in flight and may be."""
+        entry.answer = _nobody
+        if entry.sent:
+            return False
+        entry.withdrawn = True
+        return True
+
+    async def one(self, entry: Entry) -> Receipt:
+        """Enqueue one job and return its receipt; a cancelled caller withdraws it if it was not sent yet."""
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        entry.answer = lambda receipt: None if future.done() else future.set_result(receipt)
+        if not self.has_room:
+            await self._room_in_time(entry)
+        self.put(entry)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.withdraw(entry)
+            raise
+
+    async def _room_in_time(self, entry: Entry) -> None:
+        loop = asyncio.get_running_loop()
+        left = entry.deadline - loop.time()
+        try:
+            async with asyncio.timeout(max(0.0, left)):
+                await self.room()
+        except TimeoutError:
+            raise EnqueueTimeout(entry.job_id, entry.timeout, "the send buffer is full: " + self._reason) from None
+
+    async def aclose(self) -> None:
+        """Send what is buffered, wait for the answers, close."""
+        flusher = self._flusher
+        if flusher is not None and not flusher.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(flusher)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._link.close()
+
+    # -- the one flusher ----------------------------------------------------------------------------------------------
+
+    async def _flush(self) -> None:
+        try:
+            while True:
+                await self._connected()
+                batch = self._take()
+                if not batch:
+                    break
+                self._in_flight = batch
+                await self._send(batch)
+                self._in_flight = []
+        except BaseException as problem:
+            # The loop is closing, or a defect: nobody may be left hanging on a future.
+            reason = "the event loop is closing" if isinstance(problem, asyncio.CancelledError) else repr(problem)
+            self._fail_all(reason)
+            raise
+        finally:
+            self._flusher = None
+            if self._timer is not None and not self._buffer:
+                self._timer.cancel()
+                self._timer = None
+            if self._buffer and not asyncio.get_running_loop().is_closed() and not self._in_flight:
+                self._flusher = asyncio.get_running_loop().create_task(self._flush(), name="streamq-producer")
+
+    async def _connected(self) -> None:
+        """Connect before a batch is formed: what was never sent can still be withdrawn."""
+        pause = 0.02
+        while not self._link.is_up and any(not entry.withdrawn for entry in self._buffer):
+            try:
+                await self._link.connect()
+                await self._check(self._link)
+            except Refused as problem:
+                await self._link.close()
+                self._fail_buffer(ServerUnfit(redacted(self._url), problem.reason, "check STREAMQ_URL and its credentials"))
+            except ServerUnfit as problem:
+                await self._link.close()
+                self._fail_buffer(problem)
+            except LinkDown as problem:
+                await self._link.close()
+                self._reason = f"cannot reach Redis at {redacted(self._url)}: {problem.reason}"
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                pause = min(pause * 2, 1.0)
+
+    def _take(self) -> list[Entry]:
+        batch: list[Entry] = []
+        size = 0
+        buffer = self._buffer
+        while buffer and len(batch) < BATCH_JOBS:
+            entry = buffer[0]
+            if entry.withdrawn:
+                self._bytes -= len(buffer.popleft().body)
+                continue
+            size += entry.size
+            if batch and size > BATCH_BYTES:
+                break
+            buffer.popleft()
+            self._bytes -= len(entry.body)
+            entry.sent = True
+            batch.append(entry)
+        if self._room is not None and self.has_room:
+            self._room.set()
+        return batch
+
+    def _command(self, batch: list[Entry]) -> Command:
+        keys: list[bytes] = [*self._head, self._memo]
+        args: list[bytes | str | int] = [PROTOCOL, self._seq, MEMO_MS, self._max_pending, self._keys.control]
+        for entry in batch:
+            if entry.custom:
+                keys.append(self._keys.record(entry.job_id))
+                args += (entry.job_id, f"{entry.lane}c", entry.when, entry.body)
+            else:
+                args += (entry.job_id, entry.lane, entry.when, entry.body)
+        return script("enqueue").call(keys, *args)
+
+    async def _send(self, batch: list[Entry]) -> None:
+        self._seq += 1
+        command = self._command(batch)
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + RESEND_SECONDS
+        pause = 0.02
+        while True:
+            try:
+                if not self._link.is_up:
+                    await self._link.connect()
+                reply = await self._link.call(*command)
+            except LinkDown as problem:
+                self._reason = problem.reason
+                reply = ReplyError("LINK", problem.reason)
+            if not isinstance(reply, ReplyError):
+                self._answer(batch, reply)
+                return
+            if reply.code != "LINK" and not reply.passes:
+                self._refuse(batch, reply)
+                return
+            if loop.time() >= give_up:
+                for entry in batch:
+                    entry.answer(EnqueueUnknown(entry.job_id, f"{self._reason}; gave up after {RESEND_SECONDS:g} s"))
+                self._renew_identity()  # an old sequence number is never used again
+                return
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            pause = min(pause * 2, 1.0)
+
+    def _answer(self, batch: list[Entry], reply: bytes) -> None:
+        now, _, refusals = reply.partition(b"|")
+        self._clock.heard(int(now))
+        if not refusals:
+            for entry in batch:
+                entry.answer(None)
+            return
+        receipts: dict[int, Receipt] = {}
+        for one in refusals.decode().split(",")[:-1]:
+            position, reason, detail = one.split(":", 2)
+            at = int(position) - 1
+            receipts[at] = detail if reason == "exists" else QueueFull(self._queue, batch[at].job_id, int(detail))
+        for at, entry in enumerate(batch):
+            entry.answer(receipts.get(at))
+
+    def _refuse(self, batch: list[Entry], reply: ReplyError) -> None:
+        """A whole-batch error: nothing was written, every caller gets it, the next batch goes on."""
+        error = server_error(self._url, self._queue, reply)
+        for entry in batch:
+            entry.answer(error)
+
+    # -- callers that run out of time -----------------------------------------------------------------------------------
+
+    def _watch(self, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        """One timer for all callers: whoever is out of time is answered, the next one is waited for."""
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        earliest: float | None = None
+        for entry in (*self._in_flight, *self._buffer):
+            if entry.withdrawn or entry.answer is _nobody:
+                continue
+            if entry.deadline <= now:
+                answer = entry.answer
+                if self.withdraw(entry):
+                    answer(EnqueueTimeout(entry.job_id, entry.timeout, self._reason))
+                else:
+                    answer(EnqueueUnknown(entry.job_id, self._reason))
+            elif earliest is None or entry.deadline < earliest:
+                earliest = entry.deadline
+        if earliest is not None:
+            self._watch(earliest)
+
+    def _fail_buffer(self, error: StreamqError) -> None:
+        while self._buffer:
+            entry = self._buffer.popleft()
+            if not entry.withdrawn:
+                entry.answer(error)
+        self._bytes = 0
+        if self._room is not None:
+            self._room.set()
+
+    def _fail_all(self, reason: str) -> None:
+        for entry in self._in_flight:
+            entry.answer(EnqueueUnknown(entry.job_id, reason))
+        self._in_flight = []
+        while self._buffer:
+            entry = self._buffer.popleft()
+            if not entry.withdrawn:
+                entry.answer(EnqueueTimeout(entry.job_id, 0.0, reason))
+        self._bytes = 0
+
+
+def server_error(url: str, queue: str, reply: ReplyError) -> StreamqError:
+    """Return an error reply as an error that says what to do."""
+    where = redacted(url)
+    if reply.code == "SQVERSION":
+        return VersionMismatch(where, queue, reply.text.rsplit(" ", 1)[-1], PROTOCOL)
+    if reply.code == "OOM":
+        return ServerUnfit(
+            where, "its memory is full (maxmemory)", "nothing was enqueued; drain the queue, purge dead letters or raise maxmemory"
+        )
+    if reply.code == "NOPERM":
+        return ServerUnfit(where, f"the user lacks a permission ({reply.text})", "see the ACL page of the documentation")
+    if reply.code == "NOAUTH":
+        return ServerUnfit(where, "it wants a password", "put it into the url: redis://:password@host:6379/0")
+    if "WRONGTYPE" in reply.code or "WRONGTYPE" in reply.text:
+        return ServerUnfit(
+            where, f"a key of another type is in the way of queue {queue!r}", "choose another prefix (STREAMQ_PREFIX) or remove that key"
+        )
+    if reply.passes:
+        return RedisUnavailable(where, f"{reply.code} {reply.text}")
+    return ServerUnfit(where, f"it answered {reply.code} {reply.text}", "run streamq doctor, or see its log")
+
+
+def _nobody(receipt: Receipt) -> None:
+    del receipt

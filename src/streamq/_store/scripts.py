@@ -1,0 +1,73 @@
+"""The Lua verbs: read once, run by SHA, loaded anew when the server forgot them.
+
+Content-addressed scripts make rolling deploys safe: two versions of streamq never overwrite each other's verbs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import resources
+
+PROTOCOL = 1
+"""Version of the key layout. Two streamq of different protocol refuse each other's queues."""
+
+_ALLOW_OOM = "#!lua flags=allow-oom\n"
+_PRELUDE = ("_prelude.lua",)
+_CLAIM = ("_prelude.lua", "_claim.lua")
+_SETTLE = tuple(f"settle/{verb}.lua" for verb in ("complete", "retry", "bury", "finish", "release", "park"))
+
+# verb -> files put in front of it. Everything but what adds jobs may run while memory is short: it frees memory.
+VERBS: dict[str, tuple[str, ...]] = {
+    "enqueue": _PRELUDE,
+    "replay": _PRELUDE,
+    "fetch": _CLAIM,
+    "settle": _PRELUDE + _SETTLE,
+    "renew": _PRELUDE,
+    "tick": _CLAIM,
+    "reconcile": _CLAIM,
+    "promote": _PRELUDE,
+    "unpark": _PRELUDE,
+    "look": _PRELUDE,
+    "cancel": _PRELUDE,
+    "purge": _PRELUDE,
+    "clean": _PRELUDE,
+    "pause": _PRELUDE,
+    "counts": _PRELUDE,
+    "leave": _PRELUDE,
+}
+_REFUSED_WHEN_FULL = frozenset({"enqueue", "replay"})
+
+
+class Script:
+    """One verb: its source and SHA1, by which the server knows it."""
+
+    __slots__ = ("name", "sha", "source")
+
+    def __init__(self, name: str, source: str) -> None:
+        self.name = name
+        self.source = source.encode()
+        self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
+
+    def call(self, keys: tuple[bytes, ...] | list[bytes], *args: bytes | str | int) -> list[bytes | str | int]:
+        """Return the EVALSHA command for these keys and arguments."""
+        return [b"EVALSHA", self.sha, len(keys), *keys, *args]
+
+
+@cache
+def script(verb: str) -> Script:
+    """Return the script of ``verb``, parts put together."""
+    head = "" if verb in _REFUSED_WHEN_FULL else _ALLOW_OOM
+    parts = [_read(name) for name in (*VERBS[verb], f"{verb}.lua")]
+    return Script(verb, head + "\n".join(parts))
+
+
+@cache
+def by_sha(sha: bytes) -> Script:
+    """Return the script of this SHA; raises `KeyError` for a foreign one."""
+    return {one.sha: one for one in map(script, VERBS)}[sha]
+
+
+@cache
+def _read(name: str) -> str:
+    return resources.files("streamq._store").joinpath("lua", name).read_text("utf-8")

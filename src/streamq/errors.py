@@ -1,0 +1,248 @@
+"""Every error streamq raises, drawn as a tree.
+
+    StreamqError
+    ├── ConfigError (ValueError)          an option, name or url that cannot be right; says option, value and remedy
+    │   └── UnknownHandler                no handler of that name is declared here
+    ├── InvalidPayload (ValueError)       arguments do not fit the handler
+    │   └── PayloadTooLarge               encoded arguments over max_payload
+    ├── RedisUnavailable (ConnectionError) nothing answered, or not in time
+    ├── ServerUnfit                       something answered, but it cannot keep a queue safely
+    │   └── VersionMismatch               the queue is kept by an incompatible streamq
+    ├── EnqueueError
+    │   ├── EnqueueTimeout                not enqueued
+    │   ├── EnqueueUnknown                may or may not be enqueued; ``queue.job(job_id)`` tells
+    │   ├── EnqueueManyError              a bulk call that went only partly well
+    │   └── QueueFull                     back-pressure: max_pending reached
+    ├── JobStateError                     the verb does not fit the state the job is in
+    ├── ResultError
+    │   ├── JobDead, JobCancelled, JobExpired   how the job ended instead of with a result
+    │   ├── ResultExpired                 it ended too long ago to know the result
+    │   ├── ResultUnavailable             the handler's value could not be kept
+    │   └── JobUnknown                    no trace of such a job
+    └── AppImportError                    "module:attribute" could not be loaded (command line)
+
+Each carries its data as attributes and says what to do next. What a handler raises to steer
+(`Retry`, `Snooze`, ...) is not an error and lives in ``streamq._core.steer``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StreamqError(Exception):
+    """Base of everything streamq raises on purpose."""
+
+
+class ConfigError(StreamqError, ValueError):
+    """An option has a value that cannot be right."""
+
+    def __init__(self, option: str, value: object, remedy: str) -> None:
+        self.option = option
+        self.value = value
+        self.remedy = remedy
+        super().__init__(f"{option}={value!r}: {remedy}")
+
+
+class UnknownHandler(ConfigError):
+    """No handler of that name is declared on this queue."""
+
+    def __init__(self, queue: str, name: str, known: Sequence[str], hint: str = "") -> None:
+        self.queue = queue
+        self.name = name
+        self.known = tuple(known)
+        listed = ", ".join(repr(one) for one in known) or "none"
+        remedy = f"queue {queue!r} has no such handler{hint}; declared: {listed}"
+        super().__init__("handler", name, remedy)
+
+
+class InvalidPayload(StreamqError, ValueError):
+    """Arguments do not fit the handler's signature; nothing was enqueued."""
+
+    def __init__(self, handler: str, problem: str) -> None:
+        self.handler = handler
+        self.problem = problem
+        super().__init__(f"arguments of {handler!r}: {problem}")
+
+
+class PayloadTooLarge(InvalidPayload):
+    """Encoded arguments are over the queue's ``max_payload`` (bytes)."""
+
+    def __init__(self, handler: str, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            handler,
+            f"{size:,} bytes, over max_payload={limit:,}; store the data elsewhere and send its id, "
+            "or raise Queue(max_payload=...)",
+        )
+
+
+class RedisUnavailable(StreamqError, ConnectionError):
+    """No usable server answered at the url within the time allowed."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"cannot reach Redis at {url} ({reason})")
+
+
+class ServerUnfit(StreamqError):
+    """A server answered, but streamq must not keep a queue on it."""
+
+    def __init__(self, url: str, problem: str, remedy: str) -> None:
+        self.url = url
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{url}: {problem}; {remedy}")
+
+
+class VersionMismatch(ServerUnfit):
+    """The queue's keys were written under another protocol version."""
+
+    def __init__(self, url: str, queue: str, found: str, ours: int) -> None:
+        self.queue = queue
+        self.found = found
+        self.ours = ours
+        super().__init__(
+            url,
+            f"queue {queue!r} is kept under protocol {found}, this streamq speaks {ours}",
+            "upgrade the older side, or use another prefix until the queue is drained",
+        )
+
+
+class EnqueueError(StreamqError):
+    """An enqueue that did not end in an acknowledged job."""
+
+
+class EnqueueTimeout(EnqueueError, TimeoutError):
+    """The job was not enqueued: its time ran out before it was sent."""
+
+    sent = False
+
+    def __init__(self, job_id: str, seconds: float, reason: str) -> None:
+        self.job_id = job_id
+        self.seconds = seconds
+        self.reason = reason
+        super().__init__(f"job {job_id} was not enqueued within {seconds:g} s ({reason}); it is safe to try again")
+
+
+class EnqueueUnknown(EnqueueError):
+    """The job was sent but no answer came: it may or may not exist."""
+
+    sent = True
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        self.job_id = job_id
+        self.reason = reason
+        super().__init__(
+            f"no answer to the enqueue of job {job_id} ({reason}); it may exist: ask queue.job({job_id!r}), "
+            "or enqueue again with the same job_id"
+        )
+
+
+class EnqueueManyError(EnqueueError):
+    """A bulk enqueue that went only partly well. ``done``, ``unknown`` and ``refused`` hold job ids."""
+
+    def __init__(self, done: Sequence[str], unknown: Sequence[str], refused: dict[str, StreamqError]) -> None:
+        self.done = tuple(done)
+        self.unknown = tuple(unknown)
+        self.refused = dict(refused)
+        first = next(iter(self.refused.values()), None)
+        super().__init__(
+            f"{len(done)} enqueued, {len(unknown)} unknown, {len(self.refused)} not enqueued"
+            + (f"; the first: {first}" if first else "")
+        )
+
+
+class QueueFull(EnqueueError):
+    """The queue holds ``max_pending`` unsettled jobs; the job was not enqueued."""
+
+    def __init__(self, queue: str, job_id: str, limit: int) -> None:
+        self.queue = queue
+        self.job_id = job_id
+        self.limit = limit
+        super().__init__(
+            f"queue {queue!r} holds max_pending={limit:,} unsettled jobs; slow down, add workers, or raise the limit"
+        )
+
+
+class JobStateError(StreamqError):
+    """The verb does not fit the state the job is in; nothing was changed."""
+
+    def __init__(self, job_id: str, verb: str, state: str, remedy: str = "") -> None:
+        self.job_id = job_id
+        self.verb = verb
+        self.state = state
+        super().__init__(f"cannot {verb} job {job_id}: it is {state}" + (f"; {remedy}" if remedy else ""))
+
+
+class ResultError(StreamqError):
+    """There is no result to hand over. ``job_id`` says of which job."""
+
+    def __init__(self, job_id: str, text: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"job {job_id} {text}")
+
+
+class JobDead(ResultError):
+    """The job was given up on; it lies among the dead letters."""
+
+    def __init__(self, job_id: str, reason: str, error_type: str = "", message: str = "") -> None:
+        self.reason = reason
+        self.error_type = error_type
+        self.message = message
+        said = f": {error_type}: {message}" if error_type else ""
+        super().__init__(job_id, f"is dead ({reason}){said}; see queue.dlq.get({job_id!r})")
+
+
+class JobCancelled(ResultError):
+    """The job was cancelled, discarded or removed."""
+
+    def __init__(self, job_id: str, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(job_id, "was cancelled" + (f": {reason}" if reason else ""))
+
+
+class JobExpired(ResultError):
+    """The job's ``expires_in`` passed before it could start."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id, "expired before it could start")
+
+
+class ResultExpired(ResultError):
+    """The job has left no trace: it ended more than ``result_ttl`` ago, or never existed."""
+
+    def __init__(self, job_id: str, result_ttl: float) -> None:
+        self.result_ttl = result_ttl
+        super().__init__(
+            job_id,
+            f"has left no trace; results are kept {result_ttl:g} s (Queue(result_ttl=...)), so whether it "
+            "succeeded cannot be told",
+        )
+
+
+class ResultUnavailable(ResultError):
+    """The job completed, but its value could not be kept."""
+
+    def __init__(self, job_id: str, problem: str) -> None:
+        self.problem = problem
+        super().__init__(job_id, f"completed, but its result was not kept: {problem}")
+
+
+class JobUnknown(ResultError):
+    """No trace of a job of this id."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id, "is unknown to this queue")
+
+
+class AppImportError(StreamqError):
+    """ "module:attribute" does not lead to a Queue or Worker."""
+
+    def __init__(self, target: str, problem: str, remedy: str) -> None:
+        self.target = target
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"cannot load {target!r}: {problem}; {remedy}")

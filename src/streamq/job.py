@@ -1,0 +1,333 @@
+"""Handles: a job that is in a queue (`Job`), and one that is not yet (`JobSpec`)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+import msgspec
+
+from ._core import envelope as _wire
+from ._core import units
+from ._core.envelope import AttemptError, Envelope, Record
+from ._core.ids import created_ms
+from ._core.lifecycle import JobState
+from ._core.options import Checked, Priority
+from ._core.signature import dec_hook
+from ._core.units import Seconds
+from ._store import desk
+from ._store.desk import Look
+from ._store.session import Store
+from .errors import JobCancelled, JobDead, JobExpired, JobStateError, JobUnknown, ResultExpired, ResultUnavailable
+
+R_co = TypeVar("R_co", covariant=True)
+
+_PLACES = {"d": JobState.DELAYED, "p": JobState.PARKED, "b": JobState.BLOCKED}
+
+
+class JobSpec(Generic[R_co]):
+    """A job that is not enqueued yet: a value for bulk calls, flows and schedules. It carries its options along."""
+
+    __slots__ = ("_owner", "args", "name", "options")
+
+    def __init__(self, owner: Any, name: str, args: bytes, options: Checked) -> None:
+        self._owner = owner
+        self.name = name
+        self.args = args
+        self.options = options
+
+    @property
+    def owner(self) -> Any:
+        """The queue it was built for."""
+        return self._owner
+
+    def __repr__(self) -> str:
+        """Handler and options; no payload."""
+        return f"<JobSpec {self.name} {self.options}>"
+
+
+class AttemptInfo(msgspec.Struct, frozen=True):
+    """How one attempt failed. ``duration`` in seconds; ``traceback`` holds at most the last 4,096 characters."""
+
+    attempt: int
+    type: str
+    message: str
+    traceback: str
+    at: datetime
+    duration: float
+    worker: str
+
+
+class JobInfo(msgspec.Struct, frozen=True):
+    """Everything known of a job. ``attempts`` runs that have ended; ``stalls`` vanished workers; times aware, UTC."""
+
+    id: str
+    queue: str
+    name: str
+    state: JobState
+    args: Mapping[str, Any] | None
+    attempts: int
+    max_attempts: int | None
+    errors: Sequence[AttemptInfo]
+    headers: Mapping[str, str]
+    tenant: str | None = None
+    priority: Priority | None = None
+    created_at: datetime | None = None
+    due_at: datetime | None = None
+    expires_at: datetime | None = None
+    deadline: datetime | None = None
+    finished_at: datetime | None = None
+    duration: float | None = None
+    worker: str | None = None
+    stalls: int = 0
+    idle: float | None = None
+    reason: str = ""
+
+
+class Home(Protocol):
+    """What a handle needs of the queue it belongs to."""
+
+    name: str
+    result_ttl: float
+
+    async def store_of(self, job_id: str) -> Store:
+        """Return the partition the job lives in."""
+        ...
+
+    async def replay_dead(self, job_id: str, *, delay: Seconds | None, priority: Priority | None) -> None:
+        """Put a dead letter back."""
+        ...
+
+
+class Job(Generic[R_co]):
+    """A job in a queue. ``created`` is False when a job of that custom id existed already."""
+
+    __slots__ = ("_acknowledged", "_home", "_returns", "created", "id")
+
+    def __init__(self, home: Home, job_id: str, *, returns: Any = Any, created: bool = True, acknowledged: bool = False) -> None:
+        self._home = home
+        self.id = job_id
+        self.created = created
+        self._returns = returns
+        # An enqueue this process saw acknowledged is evidence that the job existed (see state()).
+        self._acknowledged = time.monotonic() if acknowledged else None
+
+    @property
+    def queue(self) -> str:
+        """Name of the queue."""
+        return self._home.name
+
+    def __repr__(self) -> str:
+        """Queue and id."""
+        return f"<Job {self._home.name} {self.id}>"
+
+    async def state(self) -> JobState:
+        """Return where the job is now.
+
+        A job without trace whose enqueue was acknowledged to this very handle less than ``result_ttl`` ago answers
+        COMPLETED: only a plain completion leaves none. (A server that lost data can falsify that.) Otherwise UNKNOWN.
+        """
+        return self._state(await desk.look(await self._store(), self.id, full=False))
+
+    async def info(self) -> JobInfo:
+        """Return everything known of the job; raises `JobUnknown` when it has left no trace."""
+        found = await desk.look(await self._store(), self.id)
+        if found.place == "absent" and not self._is_recent():
+            raise JobUnknown(self.id)
+        return describe(self._home.name, self.id, self._state(found), found)
+
+    async def result(self, *, timeout: Seconds | None = None) -> R_co:  # noqa: ASYNC109 - leaves the job alone, no scope
+        """Wait for the end and return what the handler returned, decoded by its return annotation.
+
+        ``timeout`` in seconds (None: wait as long as it takes); `TimeoutError` leaves the job alone. Raises `JobDead`,
+        `JobCancelled`, `JobExpired` when it ended otherwise, `ResultExpired` when it ended over ``result_ttl`` ago,
+        `ResultUnavailable` when its value could not be kept.
+        """
+        seconds = None if timeout is None else units.seconds("timeout", timeout)
+        async with asyncio.timeout(seconds):
+            return await self._result()
+
+    async def cancel(self) -> bool:
+        """Cancel: a waiting, delayed or parked job is out at once; a running one is asked to stop within two seconds.
+
+        True if it was or will be cancelled, False if it had ended already.
+        """
+        return await self._cancel(ask=True) in "ca"
+
+    async def remove(self) -> None:
+        """Take a job that has not started out of the queue, or a dead letter away.
+
+        Raises `JobStateError` for a running job (cancel it), `JobUnknown` when there is none.
+        """
+        answer = await self._cancel(ask=False)
+        if answer == "s":
+            raise JobStateError(self.id, "remove", "active", "cancel it, or wait for its end")
+        if answer == "g" and not await desk.purge(await self._store(), ids=[self.id]):
+            raise JobUnknown(self.id)
+
+    async def promote(self) -> None:
+        """Move a delayed job to its lane now; raises `JobStateError` when it is not delayed."""
+        if not await desk.promote(await self._store(), [self.id]):
+            raise JobStateError(self.id, "promote", str(await self.state()), "only delayed jobs can be promoted")
+
+    async def retry(self, *, delay: Seconds | None = None, priority: Priority | None = None) -> None:
+        """Run a dead job again with all its attempts, or a delayed one now. Raises `JobStateError` for other states."""
+        state = await self.state()
+        if state is JobState.DEAD:
+            await self._home.replay_dead(self.id, delay=delay, priority=priority)
+        elif state is JobState.DELAYED and delay is None and priority is None:
+            await self.promote()
+        else:
+            raise JobStateError(self.id, "retry", str(state), "only dead jobs, and delayed ones without options, can be retried")
+
+    async def _store(self) -> Store:
+        return await self._home.store_of(self.id)
+
+    async def _cancel(self, *, ask: bool) -> str:
+        record = _wire.encode(Record(state=str(JobState.CANCELLED), reason="cancelled" if ask else "removed", finished_ms=time.time_ns() // 1_000_000))
+        store = await self._store()
+        return await desk.cancel(store, [self.id], record, result_ms=int(self._home.result_ttl * 1000), ask=ask)
+
+    def _is_recent(self) -> bool:
+        return self._acknowledged is not None and time.monotonic() - self._acknowledged < self._home.result_ttl
+
+    def _state(self, found: Look) -> JobState:
+        state = state_of(found)
+        return JobState.COMPLETED if state is JobState.UNKNOWN and self._is_recent() else state
+
+    async def _result(self) -> R_co:
+        store = await self._store()
+        waiters = store.session().waiters
+        found = await desk.look(store, self.id, full=False)
+        if found.place == "row":
+            await waiters.subscribe()
+        while True:
+            if found.place == "row":
+                found = await desk.look(store, self.id, channel=waiters.suffix, full=False)
+            if found.place == "row":
+                told = await waiters.wait(self.id.encode(), 2.0)
+                if told is False:
+                    return cast(R_co, None)
+                found = await desk.look(store, self.id, full=False)
+                continue
+            return self._ended(found)
+
+    def _ended(self, found: Look) -> R_co:
+        if found.place == "record":
+            record = _wire.decode_record(found.body)
+            last = record.errors[-1] if record.errors else None
+            if record.state == JobState.DEAD:
+                raise JobDead(self.id, record.reason, last.type if last else "", last.message if last else "")
+            if record.state == JobState.CANCELLED:
+                raise JobCancelled(self.id, record.reason)
+            if record.state == JobState.EXPIRED:
+                raise JobExpired(self.id)
+            if record.problem:
+                raise ResultUnavailable(self.id, record.problem)
+            return self._decoded(record.result)
+        if found.place == "dead":
+            raise JobDead(self.id, "see its dead letter")
+        if found.place == "window" or self._is_recent():
+            return cast(R_co, None)
+        raise ResultExpired(self.id, self._home.result_ttl)
+
+    def _decoded(self, data: msgspec.Raw) -> R_co:
+        if data == _wire.NIL:
+            return cast(R_co, None)
+        try:
+            return msgspec.msgpack.decode(data, type=self._returns, dec_hook=dec_hook)  # type: ignore[no-any-return]
+        except (msgspec.DecodeError, ValueError, TypeError, NotImplementedError) as problem:
+            raise ResultUnavailable(self.id, f"it does not fit {self._returns!r}: {problem}") from None
+
+
+def state_of(found: Look) -> JobState:
+    """Return the state that a look shows."""
+    if found.place == "row":
+        place = _PLACES.get(found.row[:1])
+        if place is not None:
+            return place
+        return JobState.ACTIVE if found.deliveries else JobState.WAITING
+    if found.place == "record":
+        return JobState(_wire.decode_record(found.body).state)
+    if found.place == "dead":
+        return JobState.DEAD
+    return JobState.COMPLETED if found.place == "window" else JobState.UNKNOWN
+
+
+def describe(queue: str, job_id: str, state: JobState, found: Look) -> JobInfo:
+    """Return what a look shows, for people."""
+    if found.place == "row":
+        return _unsettled(queue, job_id, state, found)
+    if found.place == "record":
+        record = _wire.decode_record(found.body)
+        return JobInfo(
+            job_id, queue, record.name, state, None, record.attempts, None, _history(record.errors), record.headers,
+            tenant=record.tenant, created_at=_made(job_id, None), finished_at=units.from_ms(record.finished_ms),
+            duration=record.duration_ms / 1000, reason=record.reason or record.problem,
+        )  # fmt: skip
+    if found.place == "dead":
+        envelope = _body(found.fields.get("d", b""))
+        info = from_envelope(queue, job_id, state, envelope)
+        finished = units.from_ms(int(found.entry.split("-")[0]))
+        reason = found.fields.get("r", b"").decode("utf-8", "replace")
+        return msgspec.structs.replace(info, finished_at=finished, reason=reason)
+    name, finished, duration, attempts = "", None, None, 0
+    if found.place == "window":
+        finished_ms, attempt, ms, named = found.body.decode("utf-8", "replace").split(" ", 3)
+        name, finished, duration, attempts = named, units.from_ms(int(finished_ms)), int(ms) / 1000, int(attempt)
+    return JobInfo(
+        job_id, queue, name, state, None, attempts, None, (), {}, created_at=_made(job_id, None), finished_at=finished,
+        duration=duration,
+    )  # fmt: skip
+
+
+def _unsettled(queue: str, job_id: str, state: JobState, found: Look) -> JobInfo:
+    info = from_envelope(queue, job_id, state, _body(found.body))
+    lane = found.row[0] if found.row[0].isdigit() else found.row[1:2]
+    changes: dict[str, Any] = {}
+    if lane.isdigit():
+        changes["priority"] = Priority(int(lane))
+    if found.due_ms:
+        changes["due_at"] = units.from_ms(found.due_ms)
+    if found.deliveries:
+        changes.update(worker=found.consumer, stalls=found.deliveries - 1, idle=found.idle_ms / 1000)
+    return msgspec.structs.replace(info, **changes)
+
+
+def from_envelope(queue: str, job_id: str, state: JobState, envelope: Envelope) -> JobInfo:
+    """Return what an envelope says."""
+    try:
+        args = _wire.plain(envelope.args)
+    except _wire.MALFORMED:
+        args = None
+    return JobInfo(
+        job_id, queue, envelope.name, state, args, envelope.attempts, envelope.max_attempts, _history(envelope.errors),
+        envelope.headers, tenant=envelope.tenant, priority=Priority(envelope.lane), created_at=_made(job_id, envelope),
+        expires_at=None if envelope.expires_ms is None else units.from_ms(envelope.expires_ms),
+        deadline=None if envelope.deadline_ms is None else units.from_ms(envelope.deadline_ms),
+    )  # fmt: skip
+
+
+def _history(errors: Sequence[AttemptError]) -> tuple[AttemptInfo, ...]:
+    return tuple(
+        AttemptInfo(one.attempt, one.type, one.message, one.traceback, units.from_ms(one.at_ms), one.duration_ms / 1000, one.worker)
+        for one in errors
+    )
+
+
+def _made(job_id: str, envelope: Envelope | None) -> datetime | None:
+    ms = (envelope.created_ms if envelope else None) or created_ms(job_id)
+    return None if ms is None else units.from_ms(ms)
+
+
+def _body(data: bytes) -> Envelope:
+    try:
+        return _wire.decode(data)
+    except _wire.MALFORMED:
+        return Envelope(name="?")
+
+
+__all__ = ["AttemptInfo", "Job", "JobInfo", "JobSpec"]
