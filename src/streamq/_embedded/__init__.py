@@ -16,12 +16,13 @@ Names are loaded on first use: the keeper runs from this package too and must st
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from streamq._embedded.errors import EmbeddedServerError
-    from streamq._embedded.rule import allowed
-    from streamq._embedded.server import EmbeddedServer, attach, find
+    from .errors import EmbeddedServerError
+    from .rule import allowed
+    from .server import EmbeddedServer, attach, find
 
 __all__ = ["EmbeddedServer", "EmbeddedServerError", "allowed", "attach", "find"]
 
@@ -38,8 +39,6 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    value: object = getattr(importlib.import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value

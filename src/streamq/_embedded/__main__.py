@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from streamq._embedded.keeper import keep
+from .keeper import keep
 
 
 def main(arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from streamq._embedded.errors import HAVE_A_URL, EmbeddedServerError
+from .errors import HAVE_A_URL, EmbeddedServerError
 
 _MACHINES = {"amd64": "x86_64", "x64": "x86_64"}
 

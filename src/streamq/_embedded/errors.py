@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamq.errors import StreamqError
+from ..errors import StreamqError
 
 HAVE_A_URL = "set STREAMQ_URL=redis://host:6379/0 to use a server of yours"
 
@@ -16,5 +16,5 @@ class EmbeddedServerError(StreamqError):
         super().__init__(f"no embedded server: {problem}; {remedy}")
 
 
-class PlaceUnusable(Exception):  # noqa: N818 - never reaches a user: attach() goes on to the next place
-    """Server files cannot be kept in this directory; another one may do."""
+class PlaceUnusable(Exception):
+    """Server files cannot be kept in this directory. Never reaches a user: attach() goes on to the next place."""

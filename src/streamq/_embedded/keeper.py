@@ -12,9 +12,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from streamq._embedded.locks import is_current, open_lock, try_lock, unlock
-from streamq._embedded.place import Place
-from streamq._embedded.resp import about, ask
+from .locks import is_current, open_lock, try_lock, unlock
+from .place import Place
+from .resp import about, ask
 
 POLL = 1.0  # seconds; a server outlives its last user by at most this, and short commands in a row share one
 TAKEOVER = 15.0  # seconds another keeper may take to notice that its server is dead: one, on a machine with time

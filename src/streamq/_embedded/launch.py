@@ -10,12 +10,12 @@ import sys
 import time
 from pathlib import Path
 
-from streamq._embedded.binary import find_binary
-from streamq._embedded.errors import HAVE_A_URL, EmbeddedServerError
-from streamq._embedded.location import choose_socket
-from streamq._embedded.locks import is_free, pause, transient, try_lock
-from streamq._embedded.place import Place, Record, new_record
-from streamq._embedded.resp import about, is_ready
+from .binary import find_binary
+from .errors import HAVE_A_URL, EmbeddedServerError
+from .location import choose_socket
+from .locks import is_free, pause, transient, try_lock
+from .place import Place, Record, new_record
+from .resp import about, is_ready
 
 logger = logging.getLogger("streamq.embedded")
 

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from streamq._embedded.errors import HAVE_A_URL, EmbeddedServerError
-from streamq._embedded.place import Place, make_private, read_record
+from .errors import HAVE_A_URL, EmbeddedServerError
+from .place import Place, make_private, read_record
 
 # The address of a unix socket holds 108 bytes on Linux and 104 on macOS, the last one a zero.
 MAX_SOCKET_PATH = 100

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from streamq._embedded.errors import HAVE_A_URL, EmbeddedServerError, PlaceUnusable
-from streamq._embedded.launch import start, start_keeper, version_of
-from streamq._embedded.location import places
-from streamq._embedded.locks import LockBusyError, acquire, excludes, exclusive, is_current, is_free, pause
-from streamq._embedded.place import Place, Record, new_record, read_record
-from streamq._embedded.resp import about, is_ready
+from .errors import HAVE_A_URL, EmbeddedServerError, PlaceUnusable
+from .launch import start, start_keeper, version_of
+from .location import places
+from .locks import LockBusyError, acquire, excludes, exclusive, is_current, is_free, pause
+from .place import Place, Record, new_record, read_record
+from .resp import about, is_ready
 
 logger = logging.getLogger("streamq.embedded")
 

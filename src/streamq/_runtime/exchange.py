@@ -109,6 +109,7 @@ class Exchange:
         self._batches: deque[list[Item]] = deque()
         self._sent: tuple[list[Item], Command, float] | None = None
         self._refusals: dict[bytes, int] = {}
+        self._abandoned: set[bytes] = set()
         self._backlog: deque[Attempt] = deque()
         self._was_full = False
         self._next_tick = 0.0
@@ -427,7 +428,9 @@ class Exchange:
         if self._refusals[job] < 3:
             self._batches.append(items)
         else:
+            # Left to its lease: not a ghost to be taken over at once, or this would go round without end.
             del self._refusals[job]
+            self._abandoned.add(_verbs.place_of(items[0].token))
             self._drop(items)
 
     def _drop(self, items: list[Item]) -> None:
@@ -461,6 +464,8 @@ class Exchange:
     def _take(self, job: Taken, touched: float) -> None:
         attempt = Attempt(job.id, job.token, job.count, touched)
         self.table[job.id] = attempt
+        if self._abandoned:
+            self._abandoned.discard(_verbs.place_of(job.token))
         if job.body is None:
             self._settle_now(attempt, self.joined.undecodable(attempt, "not a job: fields j and d are missing"))
             return
@@ -529,7 +534,7 @@ class Exchange:
         if not ticked.paused and self.paused:
             self.hungry = not self.stopping
         self.paused = ticked.paused
-        if ticked.pending != len(self.table):
+        if ticked.pending != len(self.table) + len(self._abandoned):
             self._ghosts_suspected = True
         for mark in ticked.marks:
             self._cancel(mark)
@@ -569,7 +574,9 @@ class Exchange:
         if self._failed(reply):
             return
         known = {_verbs.place_of(one.token) for one in self.table.values()}
-        self._ghosts = sorted(_verbs.read_own_pending(reply) - known)[:MAX_ITEMS]
+        pending = _verbs.read_own_pending(reply)
+        self._abandoned &= pending
+        self._ghosts = sorted(pending - known - self._abandoned)[:MAX_ITEMS]
         if self._ghosts:
             log.info("adopting jobs of a lost reply", extra={"event": "ghosts", "count": len(self._ghosts)})
 

@@ -75,7 +75,7 @@ for n, item in ipairs(items) do
   if mine then
     done[item.id] = true
     answers[n] = 'a'
-    item.verb[1](batch, item, ARGV[item.at], ARGV[item.at + 1], ARGV[item.at + 2], ARGV[item.at + 3])
+    item.verb[1](batch, item, unpack(ARGV, item.at, item.at + item.verb[2] - 1))
   else
     answers[n] = row and 'l' or 'g'
   end
