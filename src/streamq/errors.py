@@ -50,7 +50,7 @@ class UnknownHandler(ConfigError):
     def __init__(self, queue: str, name: str, known: Sequence[str], hint: str = "") -> None:
         self.queue = queue
         self.name = name
-        self.known = tuple(known)
+        self.known: tuple[str, ...] = tuple(known)
         listed = ", ".join(repr(one) for one in known) or "none"
         remedy = f"queue {queue!r} has no such handler{hint}; declared: {listed}"
         super().__init__("handler", name, remedy)
@@ -145,9 +145,9 @@ class EnqueueManyError(EnqueueError):
     """A bulk enqueue that went only partly well. ``done``, ``unknown`` and ``refused`` hold job ids."""
 
     def __init__(self, done: Sequence[str], unknown: Sequence[str], refused: dict[str, StreamqError]) -> None:
-        self.done = tuple(done)
-        self.unknown = tuple(unknown)
-        self.refused = dict(refused)
+        self.done: tuple[str, ...] = tuple(done)
+        self.unknown: tuple[str, ...] = tuple(unknown)
+        self.refused: dict[str, StreamqError] = dict(refused)
         first = next(iter(self.refused.values()), None)
         super().__init__(
             f"{len(done)} enqueued, {len(unknown)} unknown, {len(self.refused)} not enqueued"

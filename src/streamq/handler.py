@@ -77,8 +77,8 @@ class Handler(BoundHandler[P, R_co]):
 
     def __init__(self, sender: Sender, spec: HandlerSpec) -> None:
         super().__init__(sender, spec, _options.DEFAULT)
-        self.__wrapped__ = spec.function
-        self.__name__ = spec.function.__name__
+        self.__wrapped__: Callable[..., Any] = spec.function
+        self.__name__: str = spec.function.__name__
         self.__qualname__ = spec.function.__qualname__
         self.__doc__ = spec.function.__doc__
 

@@ -35,9 +35,9 @@ class JobSpec(Generic[R_co]):
 
     def __init__(self, owner: Any, name: str, args: bytes, options: Checked) -> None:
         self._owner = owner
-        self.name = name
-        self.args = args
-        self.options = options
+        self.name: str = name
+        self.args: bytes = args
+        self.options: Checked = options
 
     @property
     def owner(self) -> Any:
@@ -109,8 +109,8 @@ class Job(Generic[R_co]):
 
     def __init__(self, home: Home, job_id: str, *, returns: Any = Any, created: bool = True, acknowledged: bool = False) -> None:
         self._home = home
-        self.id = job_id
-        self.created = created
+        self.id: str = job_id
+        self.created: bool = created
         self._returns = returns
         # An enqueue this process saw acknowledged is evidence that the job existed (see state()).
         self._acknowledged = time.monotonic() if acknowledged else None

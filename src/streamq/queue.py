@@ -38,7 +38,7 @@ from .errors import ConfigError, EnqueueManyError, EnqueueUnknown, InvalidPayloa
 from .handler import Decorate, Handler, is_dependency, kind_of
 from .job import Job, JobInfo, JobSpec, describe, from_envelope, state_of
 
-log = logging.getLogger("streamq")
+log: logging.Logger = logging.getLogger("streamq")
 
 R = TypeVar("R")
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
@@ -137,12 +137,12 @@ class Queue:
     """
 
     def __init__(self, name: str, **options: Unpack[QueueOptions]) -> None:
-        self.name = names.checked("queue", name)
+        self.name: str = names.checked("queue", name)
         for option in options:
             if option not in QueueOptions.__annotations__:
                 raise ConfigError(option, options[option], f"is no queue option; there are {', '.join(QueueOptions.__annotations__)}")  # type: ignore[literal-required]
         self._url = options.get("url")
-        self.prefix = names.checked_prefix(options.get("prefix") or os.environ.get("STREAMQ_PREFIX") or "streamq")
+        self.prefix: str = names.checked_prefix(options.get("prefix") or os.environ.get("STREAMQ_PREFIX") or "streamq")
         timeout = options.get("timeout", 30.0)
         self._defaults = Policy(
             max_attempts=_options.check_attempts(options.get("max_attempts", 5)) or 5,
@@ -150,16 +150,16 @@ class Queue:
             timeout_ms=None if timeout is None else units.millis("timeout", timeout, least=0.001),
         )
         self._max_pending = _bound("max_pending", options.get("max_pending"), least=1) or 0
-        self.max_payload = _bound("max_payload", options.get("max_payload", 262_144), least=64, most=64 * 1024 * 1024) or 0
+        self.max_payload: int = _bound("max_payload", options.get("max_payload", 262_144), least=64, most=64 * 1024 * 1024) or 0
         self._keep_completed = options.get("keep_completed", Keep(count=1000))
         self._keep_dead = options.get("keep_dead", Keep(age=30 * 86_400.0))
-        self.result_ttl = units.seconds("result_ttl", options.get("result_ttl", 3600.0), least=1)
+        self.result_ttl: float = units.seconds("result_ttl", options.get("result_ttl", 3600.0), least=1)
         self._enqueue_timeout = units.seconds("enqueue_timeout", options.get("enqueue_timeout", 10.0), least=0.001)
         self._registry = Registry(self.name)
         self._lifespans: list[Lifespan] = []
         self._store: Store | None = None
         self._server: Any = None
-        self.dlq = DeadLetters(self)
+        self.dlq: DeadLetters = DeadLetters(self)
 
     def __repr__(self) -> str:
         """Name and prefix; no url, it may hold a password."""

@@ -35,7 +35,7 @@ from ._store.verbs import Item, Settings, WorkerVerbs
 from .errors import ConfigError, RedisUnavailable, StreamqError
 from .queue import Heartbeat, Queue
 
-log = logging.getLogger("streamq.worker")
+log: logging.Logger = logging.getLogger("streamq.worker")
 
 FLUSH = 3.0
 """Seconds the last settlements get at stop, after the grace period."""
@@ -63,7 +63,7 @@ class Worker:
         log_payload: bool = False,
         wait_for_redis: Seconds = 0.0,
     ) -> None:
-        self.queues = (queues,) if isinstance(queues, Queue) else tuple(queues)
+        self.queues: tuple[Queue, ...] = (queues,) if isinstance(queues, Queue) else tuple(queues)
         if not self.queues:
             raise ConfigError("queues", (), "give at least one Queue")
         if len({(queue.prefix, queue.name) for queue in self.queues}) != len(self.queues):
@@ -73,13 +73,13 @@ class Worker:
         if not 0 <= max_stalls <= 100:
             raise ConfigError("max_stalls", max_stalls, "give a whole number from 0 to 100")
         self.concurrency = concurrency
-        self.lease = units.seconds("lease", lease, least=1.5)
-        self.grace = units.seconds("grace", grace)
+        self.lease: float = units.seconds("lease", lease, least=1.5)
+        self.grace: float = units.seconds("grace", grace)
         self.max_stalls = max_stalls
         self.log_payload = log_payload
         host = socket.gethostname()
         # New at every start: a reused consumer name would make a dead worker's jobs look like our own lost replies.
-        self.name = f"{name or host}:{os.getpid()}:{os.urandom(8).hex()}"
+        self.name: str = f"{name or host}:{os.getpid()}:{os.urandom(8).hex()}"
         self._wait_for_redis = units.seconds("wait_for_redis", wait_for_redis)
         self._host = host
         self._started_ms = 0
@@ -91,7 +91,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
-        self.handed_back = 0
+        self.handed_back: int = 0
 
     async def run(self, *, burst: bool = False) -> None:
         """Work until `stop`; with ``burst`` until nothing is waiting or active.
@@ -249,9 +249,9 @@ class Worker:
             if loops and exchanges:
                 if self.active and not self._hurry.is_set():
                     await self._grace(exchanges)
-                self.handed_back = sum(len(exchange.running) for exchange in exchanges)
+                self.handed_back = sum(len(exchange.table.running) for exchange in exchanges)
                 for exchange in exchanges:
-                    exchange.cancel_running()
+                    exchange.table.cancel_running()
                 await self._flushed(exchanges)
         finally:
             if self._keeper is not None:
@@ -309,7 +309,8 @@ class _Joint:
             store.url, store.keys.bell, resting=lambda: self.exchange.is_resting, woken=self.exchange.ring
         )
         self.executor.ended = self._ended
-        self.exchange.joined = self
+        self.exchange.host = self
+        self.exchange.table.joined = self
         self.exchange.on_rest = self.bell.look
 
     # What the exchange asks (`Joined`).
@@ -354,7 +355,7 @@ class _Joint:
 
     def heartbeat(self) -> bytes:
         now = time.monotonic()
-        running = self.exchange.running
+        running = self.exchange.table.running
         return msgspec.msgpack.encode(
             Heartbeat(
                 self.worker._host, os.getpid(), VERSION, self.worker._started_ms, self.worker.concurrency, len(running),  # noqa: SLF001 - one pair of classes
@@ -364,7 +365,7 @@ class _Joint:
         )
 
     def _ended(self, attempt: Attempt, value: Any, error: BaseException | None, trace: str) -> None:
-        self.exchange.ended(attempt, self.settling.outcome(attempt, value, error, trace))
+        self.exchange.table.ended(attempt, self.settling.outcome(attempt, value, error, trace))
 
 
 def version_name(version: int) -> str:

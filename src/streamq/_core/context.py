@@ -47,11 +47,11 @@ class Context:
         max_attempts: int,
         **rest: Any,
     ) -> None:
-        self.job_id = job_id
-        self.queue = queue
-        self.name = name
-        self.attempt = attempt
-        self.max_attempts = max_attempts
+        self.job_id: str = job_id
+        self.queue: str = queue
+        self.name: str = name
+        self.attempt: int = attempt
+        self.max_attempts: int = max_attempts
         self.headers: Mapping[str, str] = rest.get("headers") or {}
         self.tenant: str | None = rest.get("tenant")
         self.stalls: int = rest.get("stalls", 0)

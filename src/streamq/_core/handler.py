@@ -36,15 +36,15 @@ class HandlerSpec:
         lane: int = 2,
         keep_result: bool = False,
     ) -> None:
-        self.name = name
-        self.function = function
-        self.signature = signature
-        self.policy = policy
+        self.name: str = name
+        self.function: Callable[..., Any] = function
+        self.signature: Signature = signature
+        self.policy: Policy = policy
         self.kind: Kind = kind
-        self.lane = lane
-        self.keep_result = keep_result
+        self.lane: int = lane
+        self.keep_result: bool = keep_result
         # Nothing to inject: the arguments go straight in. What a handler does not use costs nothing.
-        self.plain = kind == "async" and not signature.wants_context and not signature.dependencies
+        self.plain: bool = kind == "async" and not signature.wants_context and not signature.dependencies
 
 
 class Registry:

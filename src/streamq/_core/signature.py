@@ -49,7 +49,7 @@ class Signature:
         self.name = name
         hints = _hints(name, function)
         parameters = list(inspect.signature(function).parameters.values())
-        self.wants_context = bool(parameters) and _is_context(hints.get(parameters[0].name))
+        self.wants_context: bool = bool(parameters) and _is_context(hints.get(parameters[0].name))
         self.returns: Any = hints.get("return", Any)
         self.dependencies: dict[str, Any] = {}
         fields: list[tuple[str, Any, Any]] = []

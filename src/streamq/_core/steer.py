@@ -16,7 +16,7 @@ class Retry(Steer):
 
     def __init__(self, reason: str = "", *, after: Seconds | None = None) -> None:
         self.reason = reason
-        self.after_ms = None if after is None else millis("Retry(after)", after)
+        self.after_ms: int | None = None if after is None else millis("Retry(after)", after)
         super().__init__(reason or "retry asked for")
 
 
@@ -27,8 +27,8 @@ class Snooze(Steer):
         if (after is None) == (until is None):
             raise TypeError("Snooze takes exactly one of after= and until=")
         self.reason = reason
-        self.after_ms = None if after is None else millis("Snooze(after)", after)
-        self.until_ms = None if until is None else instant_ms("Snooze(until)", until)
+        self.after_ms: int | None = None if after is None else millis("Snooze(after)", after)
+        self.until_ms: int | None = None if until is None else instant_ms("Snooze(until)", until)
         super().__init__(reason or "snoozed")
 
 
@@ -37,7 +37,7 @@ class RateLimited(Steer):
 
     def __init__(self, after: Seconds, *, reason: str = "") -> None:
         self.reason = reason
-        self.after_ms = millis("RateLimited(after)", after)
+        self.after_ms: int = millis("RateLimited(after)", after)
         super().__init__(reason or "rate limited")
 
 

@@ -51,7 +51,7 @@ class Settling:
         ms = (time.monotonic() - attempt.started) * 1000
         if log.isEnabledFor(logging.INFO):
             self._say(logging.INFO, "job succeeded", "succeeded", attempt, duration=ms / 1000)
-        detail = b"%d %d %b" % (envelope.attempts + 1, ms, envelope.name.encode())
+        detail = b"%d %d %d %b" % (self._clock(), envelope.attempts + 1, ms, envelope.name.encode())
         keep = envelope.keep_result or (spec is not None and spec.keep_result)
         if value is None and not keep:
             return Item(b"c", attempt.id, attempt.token, (detail,))

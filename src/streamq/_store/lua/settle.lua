@@ -28,14 +28,14 @@ local VERBS = {
 local now = now_ms()
 local counts, acks, rows_set, rows_gone, endings = {}, {}, {}, {}, {}
 local batch = {
-  now = now, now_text = whole(now), consumer = ARGV[4], window = tonumber(ARGV[5]), result_ms = ARGV[8],
+  now = now, consumer = ARGV[4], window = tonumber(ARGV[5]), result_ms = ARGV[8],
   index = KEYS[2], delayed = KEYS[9], bodies = KEYS[10], dead = KEYS[11], dead_index = KEYS[12], parked = KEYS[17],
   recent = {}, details = {},
 }
 function batch.count(name, by) counts[name] = (counts[name] or 0) + by end
 local function drop(item)
-  local list = acks[item.key]
-  if list then list[#list + 1] = item.entry else acks[item.key] = {item.entry} end
+  local list = acks[item.lane]
+  if list then list[#list + 1] = item.entry else acks[item.lane] = {item.entry} end
 end
 function batch.leave(item)
   drop(item)
@@ -46,36 +46,37 @@ function batch.move(item, row)
   rows_set[#rows_set + 1] = item.id
   rows_set[#rows_set + 1] = row
 end
-function batch.ended(id, how) endings[#endings + 1] = {id, how} end
+local waited_for = redis.call('EXISTS', KEYS[15]) == 1
+function batch.ended(id, how)
+  if waited_for then endings[#endings + 1] = {id, how} end
+end
 
-local items, ids, at, next_record = {}, {}, 10, 20
-for n = 1, tonumber(ARGV[9]) do
-  local verb, token = VERBS[ARGV[at]], ARGV[at + 2]
-  local lane, colon = string.sub(token, 1, 1), string.find(token, ':', 1, true)
-  local item = {
-    verb = verb, id = ARGV[at + 1], token = token, at = at + 3, raw = ARGV[at] == 'x',
-    key = lane == 't' and KEYS[8] or KEYS[3 + lane], entry = string.sub(token, 2, colon - 1),
-  }
-  if verb[3] then
-    item.record, next_record = KEYS[next_record], next_record + 1
-  end
-  items[n], ids[n], at = item, item.id, at + 3 + verb[2]
+local total, at, next_record = tonumber(ARGV[9]), 10, 20
+local ids, starts = {}, {}
+for n = 1, total do
+  starts[n], ids[n] = at, ARGV[at + 1]
+  at = at + 3 + VERBS[ARGV[at]][2]
 end
 local rows = redis.call('HMGET', KEYS[2], unpack(ids))
 
-local answers, done = {}, {}
-for n, item in ipairs(items) do
-  local row, mine = rows[n], nil
-  if item.raw then
-    local pending = redis.call('XPENDING', item.key, 'w', item.entry, item.entry, 1, ARGV[4])
-    mine = #pending == 1
-  else
-    mine = row == item.token and not done[item.id]
+-- One table for all items: a batch of plain completions makes no garbage but its ids.
+local item, answers, done, find, sub = {}, {}, {}, string.find, string.sub
+for n = 1, total do
+  local first = starts[n]
+  local letter, id, token, row = ARGV[first], ids[n], ARGV[first + 2], rows[n]
+  local verb, mine = VERBS[letter], row == token and not done[id]
+  item.id, item.token, item.lane = id, token, sub(token, 1, 1)
+  item.entry = sub(token, 2, find(token, ':', 1, true) - 1)
+  item.key = item.lane == 't' and KEYS[8] or KEYS[3 + item.lane]
+  if verb[3] then
+    item.record, next_record = KEYS[next_record], next_record + 1
+  end
+  if letter == 'x' then
+    mine = #redis.call('XPENDING', item.key, 'w', item.entry, item.entry, 1, ARGV[4]) == 1
   end
   if mine then
-    done[item.id] = true
-    answers[n] = 'a'
-    item.verb[1](batch, item, unpack(ARGV, item.at, item.at + item.verb[2] - 1))
+    done[id], answers[n] = true, 'a'
+    verb[1](batch, item, unpack(ARGV, first + 3, first + 2 + verb[2]))
   else
     answers[n] = row and 'l' or 'g'
   end
@@ -84,7 +85,8 @@ if #batch.recent > 0 then
   redis.call('LPUSH', KEYS[13], unpack(batch.recent))
   redis.call('HSET', KEYS[14], unpack(batch.details))
 end
-for key, entries in pairs(acks) do
+for lane, entries in pairs(acks) do
+  local key = lane == 't' and KEYS[8] or KEYS[3 + lane]
   redis.call('XACK', key, 'w', unpack(entries))
   redis.call('XDEL', key, unpack(entries))
 end
@@ -99,7 +101,7 @@ if m[2] and #rows_gone > 0 then
   local left = tonumber(m[2]) - redis.call('HDEL', KEYS[16], unpack(rows_gone))
   if left > 0 then redis.call('HSET', meta, 'cancels', left) else redis.call('HDEL', meta, 'cancels') end
 end
-if #endings > 0 and redis.call('EXISTS', KEYS[15]) == 1 then
+if #endings > 0 then
   for _, ending in ipairs(endings) do
     local who = redis.call('HGET', KEYS[15], ending[1])
     if who then

@@ -1,0 +1,221 @@
+"""Every job that is ours: running, ready to run, and settled but unanswered. Decides what becomes of one that comes in."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from .._core import envelope as _wire
+from .._store.verbs import Item, Taken, place_of
+from .attempt import Attempt
+from .settler import Settler
+from .slots import Slots
+
+log = logging.getLogger("streamq.worker")
+
+
+class Joined(Protocol):
+    """What the worker joins to a table."""
+
+    def accept(self, attempt: Attempt) -> Item | None:
+        """Return how to settle an attempt that is not to be run (parked, expired, stalled too often), else None."""
+        ...
+
+    def start(self, attempt: Attempt) -> None:
+        """Start the attempt's handler."""
+        ...
+
+    def undecodable(self, attempt: Attempt, reason: str) -> Item:
+        """Return how to settle an entry that is no job of ours."""
+        ...
+
+    def cancelled(self, attempt: Attempt) -> Item:
+        """Return how to settle an attempt that was cancelled before it started."""
+        ...
+
+    def reclaimed(self, attempt: Attempt) -> None:
+        """Hear that a stalled job was taken over."""
+        ...
+
+
+class Table:
+    """The jobs of one worker of one queue. ``on_change`` is called when there is something to tell or to fetch."""
+
+    def __init__(self, slots: Slots, settler: Settler, on_change: Callable[[], None]) -> None:
+        self.joined: Joined
+        self.stopping = False
+        self._rows: dict[bytes, Attempt] = {}
+        self._slots = slots
+        self._settler = settler
+        self._on_change = on_change
+        self._backlog: deque[Attempt] = deque()
+        self._abandoned: set[bytes] = set()
+
+    def __len__(self) -> int:
+        """Jobs the server must count as pending for us."""
+        return len(self._rows) + len(self._abandoned)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is ours."""
+        return not self._rows
+
+    @property
+    def ready(self) -> int:
+        """Jobs that wait here for a place."""
+        return len(self._backlog)
+
+    @property
+    def running(self) -> list[Attempt]:
+        """Attempts whose handler runs now."""
+        return [one for one in self._rows.values() if one.started and not one.settling]
+
+    @property
+    def suspects(self) -> int:
+        """Jobs that workers vanished with twice."""
+        return sum(1 for one in self._rows.values() if one.is_suspect)
+
+    def all(self) -> Sequence[Attempt]:
+        """Return all rows; one atomic copy, safe from the keeper's thread."""
+        return list(self._rows.values())
+
+    # -- in -------------------------------------------------------------------------------------------------------------
+
+    def take(self, job: Taken, touched: float) -> Attempt:
+        """Take a job that the server gave us; ``touched`` is when we asked (monotonic)."""
+        attempt = Attempt(job.id, job.token, job.count, touched)
+        self._rows[job.id] = attempt
+        if self._abandoned:
+            self._abandoned.discard(place_of(job.token))
+        item = self._fate(attempt, job.body)
+        if item is not None:
+            self._settler.add(attempt, item)
+        elif self._slots.free > 0 and not self._backlog:
+            self._slots.take()
+            self.joined.start(attempt)
+        else:
+            self._backlog.append(attempt)
+        return attempt
+
+    def _fate(self, attempt: Attempt, body: bytes | None) -> Item | None:
+        """Return how to settle it without running it, None to run it."""
+        if body is None:
+            return self.joined.undecodable(attempt, "not a job: fields j and d are missing")
+        try:
+            attempt.envelope = _wire.decode(body)
+        except _wire.MALFORMED as problem:
+            newer = _newer(body)
+            if newer is None:
+                return self.joined.undecodable(attempt, f"undecodable envelope: {problem}"[:300])
+            attempt.envelope = newer
+        item = self.joined.accept(attempt)
+        if item is None and self.stopping:
+            return Item(b"u", attempt.id, attempt.token)
+        return item
+
+    def take_stalled(self, job: Taken, touched: float) -> None:
+        """Take over a job whose lease ran out; if it was our own, the old attempt has lost it."""
+        old = self._rows.pop(job.id, None)
+        if old is not None:
+            self.lose(old)
+        attempt = self.take(job, touched)
+        if attempt.spec is not None:
+            self.joined.reclaimed(attempt)
+
+    # -- out ------------------------------------------------------------------------------------------------------------
+
+    def ended(self, attempt: Attempt, item: Item | None) -> None:
+        """Take the settlement of an attempt that ended; None: the lease was lost, nothing may be told."""
+        self._slots.give()
+        attempt.task = None
+        if item is not None:
+            self._settler.add(attempt, item)
+        elif self._rows.get(attempt.id) is attempt:
+            del self._rows[attempt.id]
+        while self._backlog and self._slots.free > 0 and not self.stopping:
+            waiting = self._backlog.popleft()
+            self._slots.take()
+            self.joined.start(waiting)
+        self._on_change()
+
+    def forget(self, items: Sequence[Item]) -> None:
+        """Forget settled attempts; a row that was taken anew meanwhile has another token and stays."""
+        rows = self._rows
+        for item in items:
+            row = rows.get(item.id)
+            if row is not None and row.token == item.token:
+                del rows[item.id]
+
+    def abandon(self, items: Sequence[Item]) -> None:
+        """Leave jobs to their leases: pending for us still, but not ghosts to be taken over at once, without end."""
+        self._abandoned |= {place_of(item.token) for item in items}
+        self.forget(items)
+
+    def ghosts(self, pending: set[bytes]) -> list[bytes]:
+        """Return which of the entries that the server believes we hold we know nothing of."""
+        self._abandoned &= pending
+        return sorted(pending - {place_of(one.token) for one in self._rows.values()} - self._abandoned)
+
+    # -- against their will ---------------------------------------------------------------------------------------------
+
+    def cancel(self, job: bytes) -> None:
+        """Somebody asked this job to stop."""
+        attempt = self._rows.get(job)
+        if attempt is None:
+            return
+        if attempt in self._backlog:
+            self._backlog.remove(attempt)
+            self._settler.add(attempt, self.joined.cancelled(attempt))
+            self._on_change()
+        attempt.cancel("cancel")
+
+    def lost(self, ids: Sequence[bytes]) -> None:
+        """These are ours no more, the server said."""
+        for job in ids:
+            attempt = self._rows.get(job)
+            if attempt is not None:
+                self.lose(attempt)
+
+    def lose(self, attempt: Attempt) -> None:
+        """The lease of this attempt is gone: cancel it; its result is not told."""
+        if attempt.settling:
+            return
+        if attempt in self._backlog:
+            self._backlog.remove(attempt)
+        if self._rows.get(attempt.id) is attempt:
+            del self._rows[attempt.id]
+        log.warning("lease lost", extra={"event": "lease_lost", "job_id": attempt.job_id})
+        attempt.cancel("lost")
+
+    def lose_overdue(self, lease: float) -> None:
+        """Past its lease by our own clock a job may run elsewhere: a second early, so that two never overlap."""
+        horizon = time.monotonic() - (lease - 1.0)
+        for attempt in list(self._rows.values()):
+            if attempt.touched < horizon and not attempt.settling:
+                self.lose(attempt)
+
+    def stop(self) -> None:
+        """Hand back at once what has not started."""
+        self.stopping = True
+        while self._backlog:
+            attempt = self._backlog.popleft()
+            self._settler.add(attempt, Item(b"u", attempt.id, attempt.token))
+
+    def cancel_running(self) -> None:
+        """Cancel what runs; it is handed back without charging an attempt."""
+        for attempt in list(self._rows.values()):
+            attempt.cancel("shutdown")
+
+
+def _newer(body: bytes) -> _wire.Envelope | None:
+    """Return the head of an envelope of a version we do not know, None if it is none."""
+    try:
+        head = _wire.decode_head(body)
+    except _wire.MALFORMED:
+        return None
+    if head.version <= _wire.WIRE_VERSION:
+        return None
+    return _wire.Envelope(name=head.name, version=head.version)
