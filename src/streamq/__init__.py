@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from .dlq import DeadLetter, DeadLetters, Replayed
     from .errors import StreamqError
     from .handler import BoundHandler, Depends, Handler
-    from .job import AttemptInfo, Job, JobInfo, JobSpec
-    from .queue import Counts, JobPage, Queue, QueueOptions, WorkerInfo
+    from .info import AttemptInfo, JobInfo
+    from .job import Job, JobSpec
+    from .queue import Queue
+    from .reading import Counts, JobPage, WorkerInfo
+    from .settings import QueueOptions
     from .worker import Worker
 
 _HOMES = {
@@ -29,8 +32,11 @@ _HOMES = {
     "dlq": ("DeadLetter", "DeadLetters", "Replayed"),
     "errors": ("StreamqError",),
     "handler": ("BoundHandler", "Depends", "Handler"),
-    "job": ("AttemptInfo", "Job", "JobInfo", "JobSpec"),
-    "queue": ("Counts", "JobPage", "Queue", "QueueOptions", "WorkerInfo"),
+    "info": ("AttemptInfo", "JobInfo"),
+    "job": ("Job", "JobSpec"),
+    "queue": ("Queue",),
+    "reading": ("Counts", "JobPage", "WorkerInfo"),
+    "settings": ("QueueOptions",),
     "worker": ("Worker",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -19,7 +19,7 @@ from ._store import desk, inspector
 from ._store.inspector import Seen
 from ._store.session import Store
 from .errors import ConfigError, JobStateError, JobUnknown
-from .job import AttemptInfo, from_envelope
+from .info import AttemptInfo, from_envelope
 
 PAGE = 100
 
@@ -71,7 +71,12 @@ class DeadLetters:
         self._home = home
 
     async def list(
-        self, *, name: str | None = None, tenant: str | None = None, since: Seconds | datetime | None = None, error: str | None = None
+        self,
+        *,
+        name: str | None = None,
+        tenant: str | None = None,
+        since: Seconds | datetime | None = None,
+        error: str | None = None,
     ) -> AsyncIterator[DeadLetter]:
         """Yield dead letters, newest first. ``since``: age in seconds, timedelta or aware datetime; ``error``: text in an error."""
         since_ms = _since_ms(since)
@@ -143,7 +148,8 @@ class DeadLetters:
             for store in await self._home.stores():
                 part = [one for one in ids[at : at + PAGE] if await self._home.store_of(one) is store]
                 items = [
-                    await self._item(store, one, (at + place) * spacing / 1000 if rate else None, None) for place, one in enumerate(part)
+                    await self._item(store, one, (at + place) * spacing / 1000 if rate else None, None)
+                    for place, one in enumerate(part)
                 ]
                 if not items:
                     continue
@@ -153,11 +159,17 @@ class DeadLetters:
             await asyncio.sleep(0)
         return Replayed(done, refused)
 
-    async def purge(self, job_id: str | None = None, *, older_than: Seconds | None = None, name: str | None = None) -> int:
+    async def purge(
+        self, job_id: str | None = None, *, older_than: Seconds | None = None, name: str | None = None
+    ) -> int:
         """Forget one dead letter, those older than a while, those of a handler, or all; returns how many."""
         if job_id is not None:
             return await desk.purge(await self._home.store_of(job_id), ids=[job_id])
-        before = datetime.now(UTC) - timedelta(seconds=units.seconds("older_than", older_than)) if older_than is not None else None
+        before = (
+            datetime.now(UTC) - timedelta(seconds=units.seconds("older_than", older_than))
+            if older_than is not None
+            else None
+        )
         total = 0
         for store in await self._home.stores():
             ids = [one.id async for one in self.list(name=name) if before is None or one.died_at <= before]
@@ -165,7 +177,9 @@ class DeadLetters:
                 total += await desk.purge(store, ids=ids[at : at + PAGE])
         return total
 
-    async def _item(self, store: Store, job_id: str, delay: Seconds | None, priority: Priority | None) -> tuple[str, int, str, bytes]:
+    async def _item(
+        self, store: Store, job_id: str, delay: Seconds | None, priority: Priority | None
+    ) -> tuple[str, int, str, bytes]:
         found = await desk.look(store, job_id)
         envelope = _decoded(found.fields.get("d", b""))
         if envelope is None:
@@ -198,7 +212,11 @@ def _matches(letter: DeadLetter, name: str | None, tenant: str | None, error: st
         return False
     if tenant is not None and letter.tenant != tenant:
         return False
-    return error is None or any(error in one.message or error in one.type for one in letter.errors) or error in letter.reason
+    return (
+        error is None
+        or any(error in one.message or error in one.type for one in letter.errors)
+        or error in letter.reason
+    )
 
 
 def _since_ms(since: Seconds | datetime | None) -> int:

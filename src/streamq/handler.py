@@ -164,5 +164,7 @@ def kind_of(name: str, fn: Callable[..., Any], options: HandlerOptions) -> Any:
     if pool not in (None, "thread", "process"):
         raise ConfigError("pool", pool, 'use "thread" or "process"')
     if pool == "process" and "<locals>" in fn.__qualname__:
-        raise ConfigError("pool", pool, f"{fn.__qualname__} cannot be found by a child process; define it at module level")
+        raise ConfigError(
+            "pool", pool, f"{fn.__qualname__} cannot be found by a child process; define it at module level"
+        )
     return pool or "thread"

@@ -33,7 +33,8 @@ from ._store.link import LinkDown, ReplyError, redacted
 from ._store.producer import server_error
 from ._store.verbs import Item, Settings, WorkerVerbs
 from .errors import ConfigError, RedisUnavailable, StreamqError
-from .queue import Heartbeat, Queue
+from .queue import Queue
+from .reading import Heartbeat
 
 log: logging.Logger = logging.getLogger("streamq.worker")
 
@@ -209,7 +210,8 @@ class Worker:
 
     async def _until_stopped(self, *, burst: bool) -> None:
         """Wait for the word to stop. The death of any loop ends the worker loudly: one that looks alive and does nothing
-        is the worst of all failures."""
+        is the worst of all failures.
+        """
         stopping = asyncio.create_task(self._stopping.wait())
         emptied = asyncio.create_task(self._until_idle()) if burst else None
         watched: list[asyncio.Task[Any]] = [stopping, *self._tasks, *([emptied] if emptied else [])]
@@ -263,7 +265,9 @@ class Worker:
                 if exchange.is_empty:
                     await exchange.leave()
                 await exchange.close()
-        log.info("worker stopped", extra={"event": "worker.stopped", "worker": self.name, "handed_back": self.handed_back})
+        log.info(
+            "worker stopped", extra={"event": "worker.stopped", "worker": self.name, "handed_back": self.handed_back}
+        )
 
     async def _grace(self, exchanges: Sequence[Exchange]) -> None:
         hurry = asyncio.create_task(self._hurry.wait())
@@ -293,7 +297,9 @@ class _Joint:
             wiring.keep_completed.age_ms,
         )
         keep_dead = wiring.keep_dead
-        limits = Limits(worker.lease, worker.max_stalls, -1 if keep_dead.count is None else keep_dead.count, keep_dead.age_ms)
+        limits = Limits(
+            worker.lease, worker.max_stalls, -1 if keep_dead.count is None else keep_dead.count, keep_dead.age_ms
+        )
         self.worker = worker
         self.queue = queue
         self.wiring = wiring
@@ -305,9 +311,7 @@ class _Joint:
         self.executor = Executor(
             wiring.registry, Wheel(), worker=worker.name, threads=worker.concurrency, clock=clock.now_ms
         )
-        self.bell = Bell(
-            store.url, store.keys.bell, resting=lambda: self.exchange.is_resting, woken=self.exchange.ring
-        )
+        self.bell = Bell(store.url, store.keys.bell, resting=lambda: self.exchange.is_resting, woken=self.exchange.ring)
         self.executor.ended = self._ended
         self.exchange.host = self
         self.exchange.table.joined = self
@@ -321,14 +325,18 @@ class _Joint:
             return self.settling.parked(attempt, version_name(envelope.version))
         stalls = attempt.count - 1
         if stalls > self.worker.max_stalls:
-            return self.settling.buried(attempt, "stalled", f"workers vanished {stalls} times while they ran it", trace="", kind="Stalled")
+            return self.settling.buried(
+                attempt, "stalled", f"workers vanished {stalls} times while they ran it", trace="", kind="Stalled"
+            )
         if envelope.expires_ms is not None and self.exchange.clock.now_ms() >= envelope.expires_ms:
             return self.settling.ended(attempt, JobState.EXPIRED, "expires_in passed before it could start")
         spec = self.wiring.registry.handlers.get(envelope.name)
         if spec is None:
             return self.settling.parked(attempt, envelope.name)
         if envelope.deadline_ms is not None and self.exchange.clock.now_ms() >= envelope.deadline_ms:
-            return self.settling.buried(attempt, "deadline passed", "its deadline passed before this attempt", trace="", kind="Deadline")
+            return self.settling.buried(
+                attempt, "deadline passed", "its deadline passed before this attempt", trace="", kind="Deadline"
+            )
         attempt.spec = spec
         return None
 
@@ -358,7 +366,12 @@ class _Joint:
         running = self.exchange.table.running
         return msgspec.msgpack.encode(
             Heartbeat(
-                self.worker._host, os.getpid(), VERSION, self.worker._started_ms, self.worker.concurrency, len(running),  # noqa: SLF001 - one pair of classes
+                self.worker._host,
+                os.getpid(),
+                VERSION,
+                self.worker._started_ms,
+                self.worker.concurrency,
+                len(running),  # noqa: SLF001 - one pair of classes
                 [(one.job_id, one.envelope.name, round(now - one.started, 3)) for one in running[:100]],
                 sorted(self.wiring.registry.handlers)[:200],
             )  # fmt: skip

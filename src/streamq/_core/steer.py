@@ -7,7 +7,7 @@ from datetime import datetime
 from .units import Seconds, instant_ms, millis
 
 
-class Steer(Exception):  # noqa: N818 - not an error: it steers the attempt
+class Steer(Exception):
     """Base of everything a handler may raise to steer."""
 
 

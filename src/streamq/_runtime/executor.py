@@ -44,7 +44,9 @@ class Executor:
     ``ended`` gets each outcome. ``clock`` returns the server's time in ms. ``state`` is what the lifespan yielded.
     """
 
-    def __init__(self, registry: Registry, wheel: Wheel, *, worker: str, threads: int, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, registry: Registry, wheel: Wheel, *, worker: str, threads: int, clock: Callable[[], int]
+    ) -> None:
         self._registry = registry
         self._wheel = wheel
         self._worker = worker

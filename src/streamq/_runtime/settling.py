@@ -25,7 +25,9 @@ log = logging.getLogger("streamq.job")
 class Settling:
     """Turns the outcomes of one queue's attempts into settlements. ``clock`` is the server's, in ms."""
 
-    def __init__(self, queue: str, worker: str, clock: Callable[[], int], *, max_result: int, log_payload: bool) -> None:
+    def __init__(
+        self, queue: str, worker: str, clock: Callable[[], int], *, max_result: int, log_payload: bool
+    ) -> None:
         self._queue = queue
         self._worker = worker
         self._clock = clock
@@ -84,9 +86,18 @@ class Settling:
         attempt_no = envelope.attempts + 1
         if isinstance(verdict, RetryAt):
             if verdict.count == "retried":
-                self._say(logging.WARNING, "job retrying", "retrying", attempt, error=error, backoff=(verdict.wait_ms or 0) / 1000)
+                self._say(
+                    logging.WARNING,
+                    "job retrying",
+                    "retrying",
+                    attempt,
+                    error=error,
+                    backoff=(verdict.wait_ms or 0) / 1000,
+                )
             else:
-                self._say(logging.INFO, f"job {verdict.count}", verdict.count, attempt, backoff=(verdict.wait_ms or 0) / 1000)
+                self._say(
+                    logging.INFO, f"job {verdict.count}", verdict.count, attempt, backoff=(verdict.wait_ms or 0) / 1000
+                )
             args = (verdict.when, self._lane(attempt), _wire.encode(verdict.envelope), verdict.count)
             return Item(b"r", attempt.id, attempt.token, args)
         if isinstance(verdict, End):
@@ -128,9 +139,14 @@ class Settling:
 
     def _bury(self, attempt: Attempt, verdict: Bury, *, attempts: int, failed: bool) -> Item:
         last = verdict.envelope.errors[-1] if verdict.envelope.errors else None
-        self._say(logging.ERROR, "job dead", "dead", attempt, reason=verdict.reason, error_type=last.type if last else None)
+        self._say(
+            logging.ERROR, "job dead", "dead", attempt, reason=verdict.reason, error_type=last.type if last else None
+        )
         record = msgspec.structs.replace(
-            self._record(attempt, JobState.DEAD), reason=verdict.reason, attempts=attempts, errors=verdict.envelope.errors
+            self._record(attempt, JobState.DEAD),
+            reason=verdict.reason,
+            attempts=attempts,
+            errors=verdict.envelope.errors,
         )
         args = (verdict.reason, _wire.encode(verdict.envelope), int(failed))
         return Item(b"b", attempt.id, attempt.token, args, _wire.encode(record))

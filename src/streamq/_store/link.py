@@ -29,11 +29,22 @@ CONNECT_TIMEOUT = 5.0
 CALL_TIMEOUT = 10.0
 """Seconds an answer may take; then the connection counts as dead. Above any pause a healthy server makes."""
 
-TRY_AGAIN = ("LOADING", "READONLY", "TRYAGAIN", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN", "BUSY", "UNBLOCKED", "NOREPLICAS")
+TRY_AGAIN = (
+    "LOADING",
+    "READONLY",
+    "TRYAGAIN",
+    "MOVED",
+    "ASK",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "BUSY",
+    "UNBLOCKED",
+    "NOREPLICAS",
+)
 """Error replies that pass by themselves: the same call may be sent again after a while."""
 
 
-class LinkDown(Exception):  # noqa: N818 - internal: becomes RedisUnavailable at the doors
+class LinkDown(Exception):
     """The connection failed. ``sent`` tells whether the server may have seen the call."""
 
     def __init__(self, reason: str, *, sent: bool) -> None:

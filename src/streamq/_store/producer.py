@@ -15,7 +15,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-from ..errors import EnqueueTimeout, EnqueueUnknown, QueueFull, RedisUnavailable, ServerUnfit, StreamqError, VersionMismatch
+from ..errors import (
+    EnqueueTimeout,
+    EnqueueUnknown,
+    QueueFull,
+    RedisUnavailable,
+    ServerUnfit,
+    StreamqError,
+    VersionMismatch,
+)
 from .clock import ServerClock
 from .keys import Keys
 from .link import Command, Link, LinkDown, Refused, ReplyError, redacted
@@ -183,7 +191,9 @@ class Producer:
                 await self._check(self._link)
             except Refused as problem:
                 await self._link.close()
-                self._fail_buffer(ServerUnfit(redacted(self._url), problem.reason, "check STREAMQ_URL and its credentials"))
+                self._fail_buffer(
+                    ServerUnfit(redacted(self._url), problem.reason, "check STREAMQ_URL and its credentials")
+                )
             except ServerUnfit as problem:
                 await self._link.close()
                 self._fail_buffer(problem)
@@ -325,15 +335,21 @@ def server_error(url: str, queue: str, reply: ReplyError) -> StreamqError:
         return VersionMismatch(where, queue, reply.text.rsplit(" ", 1)[-1], PROTOCOL)
     if reply.code == "OOM":
         return ServerUnfit(
-            where, "its memory is full (maxmemory)", "nothing was enqueued; drain the queue, purge dead letters or raise maxmemory"
+            where,
+            "its memory is full (maxmemory)",
+            "nothing was enqueued; drain the queue, purge dead letters or raise maxmemory",
         )
     if reply.code == "NOPERM":
-        return ServerUnfit(where, f"the user lacks a permission ({reply.text})", "see the ACL page of the documentation")
+        return ServerUnfit(
+            where, f"the user lacks a permission ({reply.text})", "see the ACL page of the documentation"
+        )
     if reply.code == "NOAUTH":
         return ServerUnfit(where, "it wants a password", "put it into the url: redis://:password@host:6379/0")
     if "WRONGTYPE" in reply.code or "WRONGTYPE" in reply.text:
         return ServerUnfit(
-            where, f"a key of another type is in the way of queue {queue!r}", "choose another prefix (STREAMQ_PREFIX) or remove that key"
+            where,
+            f"a key of another type is in the way of queue {queue!r}",
+            "choose another prefix (STREAMQ_PREFIX) or remove that key",
         )
     if reply.passes:
         return RedisUnavailable(where, f"{reply.code} {reply.text}")

@@ -102,7 +102,9 @@ class Session:
                     self._idle.append(link)
                 except Refused as problem:
                     await link.close()
-                    raise ServerUnfit(redacted(self.store.url), problem.reason, "check STREAMQ_URL and its credentials") from None
+                    raise ServerUnfit(
+                        redacted(self.store.url), problem.reason, "check STREAMQ_URL and its credentials"
+                    ) from None
                 except LinkDown as problem:
                     await link.close()
                     reply = ReplyError("LOADING", problem.reason)

@@ -1,0 +1,111 @@
+"""From a built job to what the producer takes: envelopes, staggering, and one answer for a bulk call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from ._core import envelope as _wire
+from ._core import options as _options
+from ._core import units
+from ._core.envelope import Envelope
+from ._core.ids import new_id
+from ._core.options import Checked
+from ._core.units import Seconds
+from ._store.producer import Entry, Receipt
+from ._store.session import Store
+from .errors import ConfigError, EnqueueManyError, EnqueueUnknown, PayloadTooLarge, StreamqError
+from .job import JobSpec
+from .settings import Settings, whole
+
+R = TypeVar("R")
+
+
+async def entry(store: Store, settings: Settings, spec: JobSpec[Any], default_lane: int) -> Entry:
+    """Return ``spec`` encoded, with an id; raises `PayloadTooLarge`."""
+    options = spec.options
+    if len(spec.args) > settings.max_payload:
+        raise PayloadTooLarge(spec.name, len(spec.args), settings.max_payload)
+    lane = default_lane if options.lane is None else options.lane
+    if options is _options.DEFAULT:
+        body = _wire.encode(Envelope(name=spec.name, args=msgspec.Raw(spec.args), lane=lane))
+        return Entry(new_id(), lane, "0", body, custom=False, timeout=settings.enqueue_timeout)
+    envelope = _envelope(spec, lane)
+    if options.expires_in_ms is not None:
+        now = await store.session().server_ms()
+        envelope = _wire.replaced(envelope, expires_ms=now + options.expires_in_ms)
+    custom = options.job_id is not None
+    body = _wire.encode(envelope)
+    return Entry(options.job_id or new_id(), lane, options.when, body, custom=custom, timeout=settings.enqueue_timeout)
+
+
+class Bulk:
+    """Counts the answers of a bulk call: one future for all of its jobs."""
+
+    def __init__(self, count: int) -> None:
+        self._receipts: list[Receipt] = [None] * count
+        self._left = count
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not count:
+            self._done.set_result(None)
+
+    def slot(self, at: int) -> Callable[[Receipt], None]:
+        def answer(receipt: Receipt) -> None:
+            self._receipts[at] = receipt
+            self._left -= 1
+            if not self._left and not self._done.done():
+                self._done.set_result(None)
+
+        return answer
+
+    async def wait(self) -> list[Receipt]:
+        await self._done
+        return self._receipts
+
+
+def raise_if_any(entries: Sequence[Entry], receipts: Sequence[Receipt]) -> None:
+    refused = {e.job_id: r for e, r in zip(entries, receipts, strict=True) if isinstance(r, StreamqError)}
+    if not refused:
+        return
+    unknown = [job for job, error in refused.items() if isinstance(error, EnqueueUnknown)]
+    done = [e.job_id for e in entries if e.job_id not in refused]
+    raise EnqueueManyError(done, unknown, {job: error for job, error in refused.items() if job not in unknown})
+
+
+def staggered(specs: list[JobSpec[R]], chunk: int | None, every: Seconds | None) -> list[JobSpec[R]]:
+    if chunk is None and every is None:
+        return specs
+    if chunk is None or every is None:
+        raise ConfigError("chunk", chunk, "give chunk= and every= together: so many jobs every so many seconds")
+    whole("chunk", chunk, least=1)
+    step = units.millis("every", every)
+    return [_later(spec, (at // chunk) * step) for at, spec in enumerate(specs)]
+
+
+def _later(spec: JobSpec[R], ms: int) -> JobSpec[R]:
+    if not ms:
+        return spec
+    when = spec.options.when
+    moved = f"+{ms}" if when == "0" else f"{when[0]}{int(when[1:]) + ms}"
+    return JobSpec(spec.owner, spec.name, spec.args, msgspec.structs.replace(spec.options, when=moved))
+
+
+def _envelope(spec: JobSpec[Any], lane: int) -> Envelope:
+    options: Checked = spec.options
+    return Envelope(
+        name=spec.name,
+        args=msgspec.Raw(spec.args),
+        max_attempts=options.max_attempts,
+        backoff=options.backoff,
+        timeout_ms=options.timeout_ms,
+        headers=options.headers,
+        tenant=options.tenant,
+        deadline_ms=options.deadline_ms,
+        keep_result=options.keep_result,
+        created_ms=time.time_ns() // 1_000_000 if options.job_id is not None else None,
+        lane=lane,
+    )

@@ -1,0 +1,140 @@
+"""What a queue is told when it is declared: its options, checked, and the server it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypedDict
+from urllib.parse import quote
+
+import msgspec
+
+from . import _embedded
+from ._core import backoff as _backoff
+from ._core import names, units
+from ._core import options as _options
+from ._core.backoff import Backoff, Exponential
+from ._core.handler import Registry
+from ._core.lifecycle import Policy
+from ._core.retention import Keep
+from ._core.units import Seconds
+from .errors import ConfigError
+
+log = logging.getLogger("streamq")
+
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+class QueueOptions(TypedDict, total=False):
+    """Options of a queue.
+
+    url: server; else STREAMQ_URL, REDIS_URL, REDIS_HOST (with REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD, REDIS_DB,
+    REDIS_TLS), else the embedded development server. prefix: of all keys, one per environment (STREAMQ_PREFIX, else
+    "streamq"). max_attempts (5), backoff (Exponential(1)), timeout (30 s; None: no bound): defaults of handlers.
+    max_pending: unsettled jobs over which enqueue raises QueueFull (None: no bound). max_payload: bytes of encoded
+    arguments and of a result (262,144). keep_completed: window of completed jobs (Keep(count=1000)). keep_dead: of dead
+    letters (Keep(age=30 days)). result_ttl: seconds a result or the record of an end is kept (3600). enqueue_timeout:
+    seconds an enqueue may take before it raises (10).
+    """
+
+    url: str | None
+    prefix: str | None
+    max_attempts: int
+    backoff: Backoff
+    timeout: Seconds | None
+    max_pending: int | None
+    max_payload: int
+    keep_completed: Keep
+    keep_dead: Keep
+    result_ttl: Seconds
+    enqueue_timeout: Seconds
+
+
+class Wiring(msgspec.Struct, frozen=True):
+    """What a `Worker` needs of a queue. Not for applications."""
+
+    registry: Registry
+    max_payload: int
+    result_ms: int
+    keep_completed: Keep
+    keep_dead: Keep
+    lifespans: Sequence[Lifespan]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """`QueueOptions` after all checks. ``max_pending`` 0: no bound; times in seconds."""
+
+    url: str | None
+    prefix: str
+    defaults: Policy
+    max_pending: int
+    max_payload: int
+    keep_completed: Keep
+    keep_dead: Keep
+    result_ttl: float
+    enqueue_timeout: float
+
+
+def check(options: QueueOptions, environ: Mapping[str, str]) -> Settings:
+    """Return ``options`` checked, with defaults; raises `ConfigError` naming option, value and remedy."""
+    for option, value in options.items():
+        if option not in QueueOptions.__annotations__:
+            known = ", ".join(QueueOptions.__annotations__)
+            raise ConfigError(option, value, f"is no queue option; there are {known}")
+    timeout = options.get("timeout", 30.0)
+    defaults = Policy(
+        max_attempts=_options.check_attempts(options.get("max_attempts", 5)) or 5,
+        backoff=_backoff.checked("backoff", options.get("backoff", Exponential(1.0))),
+        timeout_ms=None if timeout is None else units.millis("timeout", timeout, least=0.001),
+    )
+    return Settings(
+        url=options.get("url"),
+        prefix=names.checked_prefix(options.get("prefix") or environ.get("STREAMQ_PREFIX") or "streamq"),
+        defaults=defaults,
+        max_pending=whole("max_pending", options.get("max_pending"), least=1) or 0,
+        max_payload=whole("max_payload", options.get("max_payload", 262_144), least=64, most=64 * 1024 * 1024) or 0,
+        keep_completed=options.get("keep_completed", Keep(count=1000)),
+        keep_dead=options.get("keep_dead", Keep(age=30 * 86_400.0)),
+        result_ttl=units.seconds("result_ttl", options.get("result_ttl", 3600.0), least=1),
+        enqueue_timeout=units.seconds("enqueue_timeout", options.get("enqueue_timeout", 10.0), least=0.001),
+    )
+
+
+async def find_server(queue: str, url: str | None) -> tuple[str, Any]:
+    """Return the url to use, and the embedded server if it is one: the url given, the environment's, or our own."""
+    found = url or url_from_environment(os.environ)
+    if found is not None:
+        return found, None
+    may, why = _embedded.allowed(os.environ, isatty=sys.stdin is not None and sys.stdin.isatty())  # pyright: ignore[reportUnnecessaryComparison] - None in a windowed process
+    if not may:
+        raise ConfigError("url", None, why)
+    server = await asyncio.to_thread(_embedded.attach)
+    log.info("queue %s uses the embedded server %s (%s)", queue, server.version, server.url)
+    return server.url, server
+
+
+def url_from_environment(environ: Mapping[str, str]) -> str | None:
+    """Return the server the environment names: STREAMQ_URL, REDIS_URL, or REDIS_HOST and its companions; else None."""
+    for variable in ("STREAMQ_URL", "REDIS_URL"):
+        if environ.get(variable):
+            return environ[variable]
+    host = environ.get("REDIS_HOST")
+    if not host:
+        return None
+    scheme = "rediss" if environ.get("REDIS_TLS", "").lower() in {"1", "true", "yes", "on"} else "redis"
+    user, password = environ.get("REDIS_USERNAME", ""), environ.get("REDIS_PASSWORD", "")
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
+    return f"{scheme}://{login}{host}:{environ.get('REDIS_PORT') or '6379'}/{environ.get('REDIS_DB') or '0'}"
+
+
+def whole(option: str, value: object, *, least: int, most: int = 10**12) -> int | None:
+    """Return a whole number within bounds, or None as it is."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(option, value, f"give a whole number from {least:,} to {most:,}")
+    return value
