@@ -1,4 +1,5 @@
 """The queues and what their workers do. Start workers with ``streamq worker examples.notifications.app:queues``."""
+# ruff: noqa: B008 - a default that says Depends(...) is how a handler asks for something
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +12,7 @@ from streamq import Context, Depends, Exponential, Fatal, Handler, Queue, RateLi
 from .models import Channel, Notification
 from .providers import HttpProvider, Mailer
 from .settings import Settings
-from .store import Store, SupersededError
+from .store import Run, Store
 from .templates import render
 
 settings = Settings.from_environment()
@@ -33,7 +34,7 @@ async def open_resources() -> AsyncIterator[Resources]:
 
 def resources() -> Resources:
     """Return what the lifespan of this worker has opened."""
-    return cast(Resources, current_context().state)
+    return cast("Resources", current_context().state)
 
 
 def get_store() -> Store:
@@ -58,19 +59,19 @@ async def keep_the_row(ctx: Context, call_next: Callable[[Context], Awaitable[st
     job either runs again or is found by ``NotificationService.settle_dead_letters``.
     """
     store = resources().store
-    row = ctx.headers["notification-id"], ctx.job_id, ctx.fence
-    if not await asyncio.to_thread(store.begin, *row):
+    run = Run(ctx.job_id, ctx.fence)
+    if not await asyncio.to_thread(store.begin, run):
         return  # sent by an earlier run whose worker vanished before it could tell the queue
     try:
         provider_id = await call_next(ctx)
     except RateLimited as limited:
-        await asyncio.to_thread(store.failed, *row, str(limited), final=False)
+        await asyncio.to_thread(store.failed, run, str(limited), final=False)
         raise
     except Exception as error:
         final = ctx.is_last_attempt or isinstance(error, Fatal)
-        await asyncio.to_thread(store.failed, *row, f"{type(error).__name__}: {error}", final=final)
+        await asyncio.to_thread(store.failed, run, f"{type(error).__name__}: {error}", final=final)
         raise
-    await asyncio.to_thread(store.sent, *row, provider_id)
+    await asyncio.to_thread(store.sent, run, provider_id)
 
 
 def channel_queue(name: str) -> Queue:

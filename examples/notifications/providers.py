@@ -78,10 +78,11 @@ class HttpProvider:
         return msgspec.json.decode(answer, type=dict[str, str])["id"]
 
     async def _post(self, path: str, key: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        head = f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nIdempotency-Key: {key}\r\nContent-Length: {len(body)}\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nConnection: close\r\nIdempotency-Key: {key}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         reader, writer = await asyncio.open_connection(self._host, self._port)
         try:
-            writer.write(head.encode() + b"Content-Type: application/json\r\nConnection: close\r\n\r\n" + body)
+            writer.write(head.encode() + body)
             answer = await reader.read()
         finally:
             writer.close()

@@ -8,9 +8,10 @@ import msgspec
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """JOB_CONCURRENCY, JOB_ATTEMPT_LIMIT, JOB_BACKOFF (seconds), DATABASE_PATH, SMTP_HOST, SMTP_PORT, SMTP_FROM,
-    PROVIDER_URL, PROVIDER_TIMEOUT (seconds).
-    """  # noqa: D205, D415 - a list of names
+    """Each field is the variable of its name; the first three are JOB_CONCURRENCY, JOB_ATTEMPT_LIMIT and JOB_BACKOFF.
+
+    backoff and provider_timeout: seconds.
+    """
 
     concurrency: int = 5
     attempt_limit: int = 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -64,6 +63,25 @@ class Home(Protocol):
         ...
 
 
+class _Wanted(msgspec.Struct, frozen=True):
+    """Which dead letters; None: any."""
+
+    name: str | None = None
+    tenant: str | None = None
+    error: str | None = None
+
+    def passes(self, letter: DeadLetter) -> bool:
+        """Whether a letter is wanted."""
+        if self.name is not None and letter.name != self.name:
+            return False
+        if self.tenant is not None and letter.tenant != self.tenant:
+            return False
+        text = self.error
+        if text is None or text in letter.reason:
+            return True
+        return any(text in one.message or text in one.type for one in letter.errors)
+
+
 class DeadLetters:
     """``queue.dlq``. Every listing walks in pages of 100, newest first."""
 
@@ -78,30 +96,22 @@ class DeadLetters:
         since: Seconds | datetime | None = None,
         error: str | None = None,
     ) -> AsyncIterator[DeadLetter]:
-        """Yield dead letters, newest first. ``since``: age in seconds, timedelta or aware datetime; ``error``: text in an error."""
-        since_ms = _since_ms(since)
-        for store in await self._home.stores():
-            cursor = ""
-            while True:
-                page = await inspector.dead(store, cursor, PAGE, since_ms=since_ms)
-                for seen in page.jobs:
-                    letter = _letter(self._home.name, seen)
-                    if _matches(letter, name, tenant, error):
-                        yield letter
-                cursor = page.cursor
-                if not cursor:
-                    break
+        """Yield dead letters, newest first.
+
+        since: age in seconds or timedelta, or an aware datetime. error: text in an error or reason.
+        """
+        async for _, letter, _ in self._seen(_Wanted(name, tenant, error), _since_ms(since)):
+            yield letter
 
     async def get(self, job_id: str) -> DeadLetter | None:
         """Return one dead letter, None if there is none of this id."""
         found = await desk.look(await self._home.store_of(job_id), job_id)
         if found.place != "dead":
             return None
-        fields = found.fields
-        seen = Seen(
-            job_id, "dead", fields.get("d", b""), since_ms=int(found.entry.split("-")[0]),
-            consumer=fields.get("w", b"").decode("utf-8", "replace"), reason=fields.get("r", b"").decode("utf-8", "replace"),
-        )  # fmt: skip
+        fields = {name: found.fields.get(name, b"").decode("utf-8", "replace") for name in ("w", "r")}
+        died_ms = int(found.entry.split("-")[0])
+        body = found.fields.get("d", b"")
+        seen = Seen(job_id, "dead", body, since_ms=died_ms, consumer=fields["w"], reason=fields["r"])
         return _letter(self._home.name, seen)
 
     async def count(self) -> int:
@@ -113,11 +123,17 @@ class DeadLetters:
 
         Raises `JobUnknown` when there is none of this id, `JobStateError` when a job of this id lives again.
         """
-        letter = await self.get(job_id)
-        if letter is None:
-            raise JobUnknown(job_id)
         store = await self._home.store_of(job_id)
-        answers = await desk.replay(store, [await self._item(store, job_id, delay, priority)])
+        found = await desk.look(store, job_id)
+        if found.place == "row":
+            raise JobStateError(job_id, "replay", "not dead", "cancel it or wait for its end")
+        if found.place != "dead":
+            raise JobUnknown(job_id)
+        envelope = _decoded(found.fields.get("d", b""))
+        if envelope is None:
+            raise JobStateError(job_id, "replay", "undecodable", "look at it with dlq.get and purge it")
+        wait = 0 if delay is None else units.millis("delay", delay)
+        answers = await desk.replay(store, [_revived(job_id, envelope, wait, priority)])
         if answers == "g":
             raise JobUnknown(job_id)
         if answers == "l":
@@ -139,24 +155,26 @@ class DeadLetters:
         """
         if rate is not None and not rate > 0:
             raise ConfigError("rate", rate, "is jobs a second, above 0")
-        ids = [letter.id async for letter in self.list(name=name, tenant=tenant, since=since, error=error)]
+        wanted = self._seen(_Wanted(name, tenant, error), _since_ms(since))
+        jobs = [(store, seen.id, seen.body) async for store, _, seen in wanted]
         if dry_run:
-            return Replayed(len(ids), dry_run=True)
-        done, refused, spacing = 0, list[str](), 0.0 if rate is None else 1000.0 / rate
-        ids.reverse()
-        for at in range(0, len(ids), PAGE):
-            for store in await self._home.stores():
-                part = [one for one in ids[at : at + PAGE] if await self._home.store_of(one) is store]
-                items = [
-                    await self._item(store, one, (at + place) * spacing / 1000 if rate else None, None)
-                    for place, one in enumerate(part)
-                ]
-                if not items:
+            return Replayed(len(jobs), dry_run=True)
+        jobs.reverse()
+        done = 0
+        refused: list[str] = []
+        for at in range(0, len(jobs), PAGE):
+            by_store: dict[Store, list[tuple[str, int, str, bytes]]] = {}
+            for place, (store, job_id, body) in enumerate(jobs[at : at + PAGE], at):
+                envelope = _decoded(body)
+                if envelope is None:
+                    refused.append(job_id)
                     continue
+                wait = 0 if rate is None else round(place * 1000 / rate)
+                by_store.setdefault(store, []).append(_revived(job_id, envelope, wait, None))
+            for store, items in by_store.items():
                 answers = await desk.replay(store, items)
                 done += answers.count("a")
-                refused += [one for one, answer in zip(part, answers, strict=True) if answer == "l"]
-            await asyncio.sleep(0)
+                refused += [item[0] for item, answer in zip(items, answers, strict=True) if answer == "l"]
         return Replayed(done, refused)
 
     async def purge(
@@ -177,27 +195,45 @@ class DeadLetters:
                 total += await desk.purge(store, ids=ids[at : at + PAGE])
         return total
 
-    async def _item(
-        self, store: Store, job_id: str, delay: Seconds | None, priority: Priority | None
-    ) -> tuple[str, int, str, bytes]:
-        found = await desk.look(store, job_id)
-        envelope = _decoded(found.fields.get("d", b""))
-        if envelope is None:
-            raise JobStateError(job_id, "replay", "undecodable", "look at it with dlq.get and purge it")
-        lane = envelope.lane if priority is None else int(priority)
-        fresh = _wire.replaced(envelope, attempts=0, hop=envelope.hop + 1, lane=lane, expires_ms=None, deadline_ms=None)
-        wait = 0 if delay is None else units.millis("delay", delay)
-        return job_id, lane, f"+{wait}" if wait else "0", _wire.encode(fresh)
+    async def _seen(self, wanted: _Wanted, since_ms: int) -> AsyncIterator[tuple[Store, DeadLetter, Seen]]:
+        for store in await self._home.stores():
+            cursor = ""
+            while True:
+                page = await inspector.dead(store, cursor, PAGE, since_ms=since_ms)
+                for seen in page.jobs:
+                    letter = _letter(self._home.name, seen)
+                    if wanted.passes(letter):
+                        yield store, letter, seen
+                cursor = page.cursor
+                if not cursor:
+                    break
+
+
+def _revived(job_id: str, envelope: Envelope, wait_ms: int, priority: Priority | None) -> tuple[str, int, str, bytes]:
+    """Return a dead letter as a job: attempts from zero, a higher hop, no bounds that have passed meanwhile."""
+    lane = envelope.lane if priority is None else int(priority)
+    fresh = _wire.replaced(envelope, attempts=0, hop=envelope.hop + 1, lane=lane, expires_ms=None, deadline_ms=None)
+    return job_id, lane, f"+{wait_ms}" if wait_ms else "0", _wire.encode(fresh)
 
 
 def _letter(queue: str, seen: Seen) -> DeadLetter:
     envelope = _decoded(seen.body)
     info = from_envelope(queue, seen.id, JobState.DEAD, envelope or Envelope(name="?"))
     return DeadLetter(
-        seen.id, queue, info.name, seen.reason, info.args if envelope else None, info.headers, info.attempts, info.errors,
-        units.from_ms(seen.since_ms), created_at=info.created_at, tenant=info.tenant, worker=seen.consumer,
+        id=seen.id,
+        queue=queue,
+        name=info.name,
+        reason=seen.reason,
+        payload=info.args if envelope else None,
+        headers=info.headers,
+        attempts=info.attempts,
+        errors=info.errors,
+        died_at=units.from_ms(seen.since_ms),
+        created_at=info.created_at,
+        tenant=info.tenant,
+        worker=seen.consumer,
         priority=info.priority or Priority.NORMAL,
-    )  # fmt: skip
+    )
 
 
 def _decoded(body: bytes) -> Envelope | None:
@@ -205,18 +241,6 @@ def _decoded(body: bytes) -> Envelope | None:
         return _wire.decode(body)
     except _wire.MALFORMED:
         return None
-
-
-def _matches(letter: DeadLetter, name: str | None, tenant: str | None, error: str | None) -> bool:
-    if name is not None and letter.name != name:
-        return False
-    if tenant is not None and letter.tenant != tenant:
-        return False
-    return (
-        error is None
-        or any(error in one.message or error in one.type for one in letter.errors)
-        or error in letter.reason
-    )
 
 
 def _since_ms(since: Seconds | datetime | None) -> int:

@@ -239,7 +239,7 @@ class JobUnknown(ResultError):
 
 
 class AppImportError(StreamqError):
-    """ "module:attribute" does not lead to a Queue or Worker."""
+    """The target, written module:attribute, does not lead to a Queue or Worker."""
 
     def __init__(self, target: str, problem: str, remedy: str) -> None:
         self.target = target

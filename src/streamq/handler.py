@@ -128,11 +128,11 @@ def Depends(fn: Callable[..., Coro[T]], /) -> T: ...
 @overload
 def Depends(fn: Callable[..., T], /) -> T: ...
 def Depends(fn: Callable[..., Any], /) -> Any:  # noqa: N802 - reads as a type at the parameter, as in FastAPI
-    """Declare a dependency as a parameter's default: ``db: DB = Depends(get_db)``.
+    """Declare a dependency as the default of a parameter, such as ``db: DB``.
 
     ``fn`` may return the value, be a coroutine function, or set up, yield and tear down (a generator or async generator
-    function, or a context manager). It is called once per attempt; its own parameters may be dependencies. Teardown runs
-    when the handler has ended, however it ended.
+    function, or a context manager). It is called once per attempt; its own parameters may be dependencies. Teardown
+    runs when the handler has ended, however it ended.
     """
     return uncalled_for.Depends(_factory(fn))
 

@@ -88,7 +88,9 @@ def describe(queue: str, job_id: str, state: JobState, found: Look) -> JobInfo:
         finished = units.from_ms(int(found.entry.split("-")[0]))
         reason = found.fields.get("r", b"").decode("utf-8", "replace")
         return msgspec.structs.replace(info, finished_at=finished, reason=reason)
-    name, finished, duration, attempts = "", None, None, 0
+    name, attempts = "", 0
+    finished: datetime | None = None
+    duration: float | None = None
     if found.place == "window":
         finished_ms, attempt, ms, named = found.body.decode("utf-8", "replace").split(" ", 3)
         name, finished, duration, attempts = named, units.from_ms(int(finished_ms)), int(ms) / 1000, int(attempt)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from . import reading, sending
 from . import settings as _settings
@@ -37,8 +37,8 @@ R = TypeVar("R")
 class Queue:
     """A named queue: declares handlers, enqueues jobs, looks them up and controls them. See `QueueOptions`.
 
-    Connects on first use. ``async with queue`` flushes and closes what this event loop has open; without it that happens
-    with the loop.
+    Connects on first use. ``async with queue`` flushes and closes what this event loop has open; without it that
+    happens with the loop.
     """
 
     def __init__(self, name: str, **options: Unpack[QueueOptions]) -> None:
@@ -56,7 +56,7 @@ class Queue:
         """Name and prefix; no url, it may hold a password."""
         return f"<Queue {self.prefix}:{self.name}>"
 
-    # -- declare --------------------------------------------------------------------------------------------------------
+    # -- declare ------------------------------------------------------------------------------------
 
     def handler(self, name: str, **options: Unpack[HandlerOptions]) -> Decorate:
         """Register the decorated function under ``name``. See `HandlerOptions`.
@@ -89,7 +89,7 @@ class Queue:
         """Add a middleware object."""
         self.middleware(middleware)
 
-    def lifespan(self, fn: Callable[[], AsyncIterator[Any]]) -> Callable[[], AsyncIterator[Any]]:
+    def lifespan(self, fn: Callable[[], AsyncGenerator[Any]]) -> Callable[[], AsyncGenerator[Any]]:
         """Run an async generator function around every worker's life; what it yields is ``ctx.state``."""
         self._lifespans.append(asynccontextmanager(fn))
         return fn
@@ -112,7 +112,7 @@ class Queue:
             lifespans=tuple(self._lifespans),
         )
 
-    # -- enqueue --------------------------------------------------------------------------------------------------------
+    # -- enqueue ------------------------------------------------------------------------------------
 
     async def enqueue(
         self, name: str, payload: Mapping[str, Any] | None = None, /, **options: Unpack[JobOptions]
@@ -129,9 +129,7 @@ class Queue:
     ) -> JobSpec[Any]:
         """Build a job by name without enqueueing it."""
         checked = _options.check_job(options)
-        given: Mapping[str, Any] = {} if payload is None else payload
-        if not isinstance(given, Mapping) or not all(isinstance(one, str) for one in given):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidPayload(name, f"give a mapping of argument names to values, not {type(payload).__name__}")
+        given = _arguments(name, payload)
         known = self._registry.get(name)
         if known is None:
             names.checked("handler", name)
@@ -142,7 +140,7 @@ class Queue:
             except (TypeError, ValueError, NotImplementedError, RecursionError) as problem:
                 raise InvalidPayload(name, str(problem)) from None
         else:
-            args = known.signature.encode(known.signature.bind((), dict(given)))
+            args = known.signature.encode(known.signature.bind((), given))
         return JobSpec(self, name, args, checked)
 
     async def enqueue_many(
@@ -191,7 +189,7 @@ class Queue:
         known = self._registry.get(name)
         return Any if known is None else known.signature.returns
 
-    # -- look up --------------------------------------------------------------------------------------------------------
+    # -- look up ------------------------------------------------------------------------------------
 
     async def job(self, job_id: str) -> Job[Any] | None:
         """Return the handle of a job, None when it has left no trace."""
@@ -222,13 +220,13 @@ class Queue:
         """Return the workers of this queue; ``alive`` is false after 30 s without a sign of life."""
         return await reading.workers(await self._open())
 
-    # -- control --------------------------------------------------------------------------------------------------------
+    # -- control ------------------------------------------------------------------------------------
 
     async def pause(self, *, reason: str = "") -> bool:
         """Hand out no more jobs of this queue, anywhere, from the moment this returns; True if that is news.
 
-        Exact: jobs are handed out by one script that looks at the flag. Attempts fetched before go on, among them the few
-        a saturated worker holds ready (at most a tenth of its concurrency).
+        Exact: jobs are handed out by one script that looks at the flag. Attempts fetched before go on, among them the
+        few a saturated worker holds ready (at most a tenth of its concurrency).
         """
         return await desk.pause(await self._open(), reason)
 
@@ -293,7 +291,7 @@ class Queue:
         """Flush and close."""
         await self.aclose()
 
-    # -- for handles and dead letters -----------------------------------------------------------------------------------
+    # -- for handles and dead letters ---------------------------------------------------------------
 
     async def stores(self) -> Sequence[Store]:
         """Return the partitions. Not for applications."""
@@ -319,3 +317,13 @@ class Queue:
     def where(self) -> str:
         """Url in use, without credentials; '' before the first connection."""
         return redacted(self._store.url) if self._store else ""
+
+
+def _arguments(name: str, payload: object) -> dict[str, Any]:
+    if payload is None:
+        return {}
+    if isinstance(payload, Mapping):
+        given = dict(cast("Mapping[Any, Any]", payload))
+        if all(isinstance(one, str) for one in given):
+            return given
+    raise InvalidPayload(name, f"give a mapping of argument names to values, not {type(payload).__name__}")

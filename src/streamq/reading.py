@@ -27,7 +27,7 @@ ALIVE_MS = 30_000
 class Counts(msgspec.Struct, frozen=True):
     """Jobs by state in one moment, and totals since the queue began. ``oldest`` age of the oldest waiting job, seconds.
 
-    completed, failed (attempts), retried, snoozed, limited, cancelled, expired, stalled, released and replayed are totals.
+    completed, failed (attempts), retried, snoozed, limited, cancelled, expired, stalled and replayed are totals.
     """
 
     waiting: int

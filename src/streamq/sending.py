@@ -54,6 +54,8 @@ class Bulk:
             self._done.set_result(None)
 
     def slot(self, at: int) -> Callable[[Receipt], None]:
+        """Return where the answer to job ``at`` goes."""
+
         def answer(receipt: Receipt) -> None:
             self._receipts[at] = receipt
             self._left -= 1
@@ -63,11 +65,13 @@ class Bulk:
         return answer
 
     async def wait(self) -> list[Receipt]:
+        """Return all answers, once they are there."""
         await self._done
         return self._receipts
 
 
 def raise_if_any(entries: Sequence[Entry], receipts: Sequence[Receipt]) -> None:
+    """Raise `EnqueueManyError` unless all jobs were acknowledged."""
     refused = {e.job_id: r for e, r in zip(entries, receipts, strict=True) if isinstance(r, StreamqError)}
     if not refused:
         return
@@ -77,6 +81,7 @@ def raise_if_any(entries: Sequence[Entry], receipts: Sequence[Receipt]) -> None:
 
 
 def staggered(specs: list[JobSpec[R]], chunk: int | None, every: Seconds | None) -> list[JobSpec[R]]:
+    """Return the jobs with due times so that ``chunk`` of them start every ``every`` seconds."""
     if chunk is None and every is None:
         return specs
     if chunk is None or every is None:

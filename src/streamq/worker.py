@@ -1,9 +1,11 @@
-"""Worker: joins the loops. A lease goes to the executor, its outcome to the settling rules, the settlement to the exchange."""
+"""Worker: joins the loops, starts and stops them.
+
+A lease goes to the executor, its outcome to the settling rules, the settlement to the exchange: `Joint`, one per queue.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import logging
 import os
 import socket
@@ -12,29 +14,18 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Self
 
-import msgspec
 from uncalled_for import SharedContext
 
-from ._core import envelope as _wire
 from ._core import units
-from ._core.lifecycle import JobState
 from ._core.units import Seconds
-from ._runtime.attempt import Attempt
-from ._runtime.bell import Bell
 from ._runtime.control import Control
-from ._runtime.exchange import Exchange, Limits
-from ._runtime.executor import Executor
+from ._runtime.exchange import Exchange
 from ._runtime.keeper import Keeper
-from ._runtime.settling import Settling
 from ._runtime.slots import Slots
-from ._runtime.wheel import Wheel
-from ._store.clock import ServerClock
-from ._store.link import LinkDown, ReplyError, redacted
-from ._store.producer import server_error
-from ._store.verbs import Item, Settings, WorkerVerbs
+from ._store.link import LinkDown, redacted
 from .errors import ConfigError, RedisUnavailable, StreamqError
+from .joint import Joint
 from .queue import Queue
-from .reading import Heartbeat
 
 log: logging.Logger = logging.getLogger("streamq.worker")
 
@@ -82,9 +73,9 @@ class Worker:
         # New at every start: a reused consumer name would make a dead worker's jobs look like our own lost replies.
         self.name: str = f"{name or host}:{os.getpid()}:{os.urandom(8).hex()}"
         self._wait_for_redis = units.seconds("wait_for_redis", wait_for_redis)
-        self._host = host
-        self._started_ms = 0
-        self._joints: list[_Joint] = []
+        self.host = host
+        self.started_ms = 0
+        self._joints: list[Joint] = []
         self._slots = Slots(concurrency)
         self._keeper: Keeper | None = None
         self._stack = AsyncExitStack()
@@ -151,10 +142,10 @@ class Worker:
                 raise
             ready.set_exception(problem)
 
-    # -- start ----------------------------------------------------------------------------------------------------------
+    # -- start --------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        self._started_ms = time.time_ns() // 1_000_000
+        self.started_ms = time.time_ns() // 1_000_000
         await self._stack.enter_async_context(SharedContext())
         for queue in self.queues:
             self._joints.append(await self._join(queue))
@@ -179,8 +170,9 @@ class Worker:
             },
         )
 
-    async def _join(self, queue: Queue) -> _Joint:
-        joint = _Joint(self, queue, (await queue.stores())[0], self._slots)
+    async def _join(self, queue: Queue) -> Joint:
+        store = (await queue.stores())[0]
+        joint = Joint(self, queue, store, self._slots)
         deadline = time.monotonic() + self._wait_for_redis
         while True:
             try:
@@ -190,6 +182,7 @@ class Worker:
                 if time.monotonic() >= deadline:
                     raise RedisUnavailable(redacted(joint.exchange.url), problem.reason) from None
                 await asyncio.sleep(0.2)
+        await store.session().announce()
         states = [await self._stack.enter_async_context(lifespan()) for lifespan in joint.wiring.lifespans]
         joint.executor.state = states[0] if len(states) == 1 else states or None
         return joint
@@ -206,11 +199,12 @@ class Worker:
         if self._keeper is not None:
             self._keeper.start()
 
-    # -- run ------------------------------------------------------------------------------------------------------------
+    # -- run ----------------------------------------------------------------------------------------
 
     async def _until_stopped(self, *, burst: bool) -> None:
-        """Wait for the word to stop. The death of any loop ends the worker loudly: one that looks alive and does nothing
-        is the worst of all failures.
+        """Wait for the word to stop.
+
+        The death of any loop ends the worker loudly: one that looks alive and does nothing is the worst failure of all.
         """
         stopping = asyncio.create_task(self._stopping.wait())
         emptied = asyncio.create_task(self._until_idle()) if burst else None
@@ -223,9 +217,9 @@ class Worker:
                     raise StreamqError("a loop of the worker ended by itself; this is a defect, please report it")
                 task.result()
         finally:
-            for task in (stopping, emptied):
-                if task is not None:
-                    task.cancel()
+            stopping.cancel()
+            if emptied is not None:
+                emptied.cancel()
 
     async def _until_idle(self) -> None:
         pause = 0.02
@@ -240,7 +234,7 @@ class Worker:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.5)
 
-    # -- stop -----------------------------------------------------------------------------------------------------------
+    # -- stop ---------------------------------------------------------------------------------------
 
     async def _finish(self) -> None:
         exchanges = [joint.exchange for joint in self._joints]
@@ -284,118 +278,7 @@ class Worker:
                 await _empty(exchanges)
 
 
-class _Joint:
-    """One queue's loops, joined: what the exchange calls, and whom that concerns."""
-
-    def __init__(self, worker: Worker, queue: Queue, store: Any, slots: Slots) -> None:
-        wiring = queue.wiring
-        clock = ServerClock()
-        consumer = worker.name.encode()
-        settings = Settings(
-            wiring.result_ms,
-            1000 if wiring.keep_completed.count is None else wiring.keep_completed.count,
-            wiring.keep_completed.age_ms,
-        )
-        keep_dead = wiring.keep_dead
-        limits = Limits(
-            worker.lease, worker.max_stalls, -1 if keep_dead.count is None else keep_dead.count, keep_dead.age_ms
-        )
-        self.worker = worker
-        self.queue = queue
-        self.wiring = wiring
-        self.control_channel: bytes = store.keys.control
-        self.exchange = Exchange(store.url, WorkerVerbs(store.keys, settings, consumer), slots, limits, clock)
-        self.settling = Settling(
-            queue.name, worker.name, clock.now_ms, max_result=wiring.max_payload, log_payload=worker.log_payload
-        )
-        self.executor = Executor(
-            wiring.registry, Wheel(), worker=worker.name, threads=worker.concurrency, clock=clock.now_ms
-        )
-        self.bell = Bell(store.url, store.keys.bell, resting=lambda: self.exchange.is_resting, woken=self.exchange.ring)
-        self.executor.ended = self._ended
-        self.exchange.host = self
-        self.exchange.table.joined = self
-        self.exchange.on_rest = self.bell.look
-
-    # What the exchange asks (`Joined`).
-
-    def accept(self, attempt: Attempt) -> Item | None:
-        envelope = attempt.envelope
-        if envelope.version > _wire.WIRE_VERSION:
-            return self.settling.parked(attempt, version_name(envelope.version))
-        stalls = attempt.count - 1
-        if stalls > self.worker.max_stalls:
-            return self.settling.buried(
-                attempt, "stalled", f"workers vanished {stalls} times while they ran it", trace="", kind="Stalled"
-            )
-        if envelope.expires_ms is not None and self.exchange.clock.now_ms() >= envelope.expires_ms:
-            return self.settling.ended(attempt, JobState.EXPIRED, "expires_in passed before it could start")
-        spec = self.wiring.registry.handlers.get(envelope.name)
-        if spec is None:
-            return self.settling.parked(attempt, envelope.name)
-        if envelope.deadline_ms is not None and self.exchange.clock.now_ms() >= envelope.deadline_ms:
-            return self.settling.buried(
-                attempt, "deadline passed", "its deadline passed before this attempt", trace="", kind="Deadline"
-            )
-        attempt.spec = spec
-        return None
-
-    def start(self, attempt: Attempt) -> None:
-        self.worker.keep()
-        self.settling.started(attempt)
-        self.executor.start(attempt)
-
-    def undecodable(self, attempt: Attempt, reason: str) -> Item:
-        return self.settling.raw(attempt, reason)
-
-    def cancelled(self, attempt: Attempt) -> Item:
-        return self.settling.ended(attempt, JobState.CANCELLED, "cancelled before it started")
-
-    def reclaimed(self, attempt: Attempt) -> None:
-        self.settling.reclaimed(attempt)
-
-    def names(self) -> Sequence[str]:
-        versions = [version_name(version) for version in range(2, _wire.WIRE_VERSION + 1)]
-        return [*self.wiring.registry.handlers, *versions]
-
-    def error_text(self, reply: ReplyError) -> StreamqError:
-        return server_error(self.exchange.url, self.queue.name, reply)
-
-    def heartbeat(self) -> bytes:
-        now = time.monotonic()
-        running = self.exchange.table.running
-        return msgspec.msgpack.encode(
-            Heartbeat(
-                self.worker._host,
-                os.getpid(),
-                VERSION,
-                self.worker._started_ms,
-                self.worker.concurrency,
-                len(running),  # noqa: SLF001 - one pair of classes
-                [(one.job_id, one.envelope.name, round(now - one.started, 3)) for one in running[:100]],
-                sorted(self.wiring.registry.handlers)[:200],
-            )  # fmt: skip
-        )
-
-    def _ended(self, attempt: Attempt, value: Any, error: BaseException | None, trace: str) -> None:
-        self.exchange.table.ended(attempt, self.settling.outcome(attempt, value, error, trace))
-
-
-def version_name(version: int) -> str:
-    """Return the name under which jobs of a newer envelope are parked, until a worker that reads it comes."""
-    return f"~v{version}"
-
-
 async def _empty(exchanges: Sequence[Exchange]) -> None:
-    while not all(exchange.is_empty for exchange in exchanges):
+    # Looked at, not waited for: it becomes true in a dozen places, and only a stopping worker asks.
+    while not all(exchange.is_empty for exchange in exchanges):  # noqa: ASYNC110 - see above
         await asyncio.sleep(0.01)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("streamq")
-    except importlib.metadata.PackageNotFoundError:
-        return "0+unknown"
-
-
-VERSION = _version()

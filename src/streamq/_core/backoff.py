@@ -7,6 +7,7 @@ together, so that a provider that comes back is not hit by all of them at once.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 
@@ -17,34 +18,35 @@ from .units import Seconds, seconds
 class Fixed(msgspec.Struct, frozen=True, tag="f", array_like=True):
     """Wait ``wait`` seconds after every failed attempt, plus or minus ``jitter`` (share of the wait, 0 to 1)."""
 
-    wait: float
+    wait: Seconds
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        seconds("Fixed(wait)", self.wait)
+        _keep_seconds(self, "wait")
         _check_jitter(self.jitter)
 
     def delay(self, attempt: int, noise: float) -> float:
         """Return seconds to wait after failed ``attempt`` (from 1); ``noise`` is uniform in [0, 1)."""
         del attempt
-        return _jittered(self.wait, self.jitter, noise)
+        return _jittered(seconds("wait", self.wait), self.jitter, noise)
 
 
 class Linear(msgspec.Struct, frozen=True, tag="l", array_like=True):
     """Wait ``step`` seconds after the first failed attempt, twice that after the second, at most ``max``."""
 
-    step: float
-    max: float = 3600.0
+    step: Seconds
+    max: Seconds = 3600.0
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        seconds("Linear(step)", self.step)
-        seconds("Linear(max)", self.max)
+        _keep_seconds(self, "step")
+        _keep_seconds(self, "max")
         _check_jitter(self.jitter)
 
     def delay(self, attempt: int, noise: float) -> float:
         """Return seconds to wait after failed ``attempt`` (from 1); ``noise`` is uniform in [0, 1)."""
-        return min(_jittered(min(self.step * attempt, self.max), self.jitter, noise), self.max)
+        step, most = seconds("step", self.step), seconds("max", self.max)
+        return min(_jittered(min(step * attempt, most), self.jitter, noise), most)
 
 
 class Exponential(msgspec.Struct, frozen=True, tag="e", array_like=True):
@@ -53,25 +55,26 @@ class Exponential(msgspec.Struct, frozen=True, tag="e", array_like=True):
     ``Exponential(1)`` waits 1, 2, 4, 8, ... Jitter of 0.1 (the default) moves each wait by up to a tenth.
     """
 
-    base: float
+    base: Seconds
     factor: float = 2.0
-    max: float = 3600.0
+    max: Seconds = 3600.0
     jitter: float = 0.1
 
     def __post_init__(self) -> None:
-        seconds("Exponential(base)", self.base)
-        seconds("Exponential(max)", self.max)
-        if not self.factor >= 1:
-            raise ConfigError("Exponential(factor)", self.factor, "must be at least 1")
+        _keep_seconds(self, "base")
+        _keep_seconds(self, "max")
+        if not _is_number(self.factor) or not 1 <= self.factor <= 1_000_000:
+            raise ConfigError("Exponential(factor)", self.factor, "must be a number from 1 to 1,000,000")
         _check_jitter(self.jitter)
 
     def delay(self, attempt: int, noise: float) -> float:
         """Return seconds to wait after failed ``attempt`` (from 1); ``noise`` is uniform in [0, 1)."""
+        base, most = seconds("base", self.base), seconds("max", self.max)
         try:
-            wait = self.base * self.factor ** (attempt - 1)
+            wait = base * self.factor ** (attempt - 1)
         except OverflowError:
-            wait = self.max
-        return min(_jittered(min(wait, self.max), self.jitter, noise), self.max)
+            wait = most if base else 0.0
+        return min(_jittered(min(wait, most), self.jitter, noise), most)
 
 
 Wire = Fixed | Linear | Exponential
@@ -94,8 +97,11 @@ def delay_ms(backoff: Backoff, attempt: int, noise: float) -> int:
 
 def checked(option: str, value: object) -> Backoff:
     """Return ``value`` if it is a backoff; a bare number is refused because its meaning would be a guess."""
-    if isinstance(value, Fixed | Linear | Exponential) or callable(value):
+    if isinstance(value, Fixed | Linear | Exponential):
         return value
+    # A class is callable, too: Exponential for Exponential(1) would show only when a job fails.
+    if callable(value) and not isinstance(value, type):
+        return cast("Callable[[int], Seconds]", value)
     raise ConfigError(option, value, "give Fixed(s), Linear(s), Exponential(s), or a function of the attempt")
 
 
@@ -103,6 +109,15 @@ def _jittered(wait: float, jitter: float, noise: float) -> float:
     return wait * (1 + jitter * (2 * noise - 1))
 
 
+def _keep_seconds(backoff: Wire, field: str) -> None:
+    value = seconds(f"{type(backoff).__name__}({field})", getattr(backoff, field))
+    msgspec.structs.force_setattr(backoff, field, value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _check_jitter(jitter: float) -> None:
-    if not 0 <= jitter <= 1:
+    if not _is_number(jitter) or not 0 <= jitter <= 1:
         raise ConfigError("jitter", jitter, "is a share of the wait, 0 to 1")

@@ -47,6 +47,8 @@ class Envelope(msgspec.Struct, omit_defaults=True):
     ``lane`` the priority, for places that do not say it.
     """
 
+    # Empty defaults are literals (msgspec makes a new one each time): one from list[X] would not be left out.
+
     name: str = msgspec.field(name="n")
     args: msgspec.Raw = msgspec.field(name="a", default=msgspec.Raw(b"\x80"))
     version: int = msgspec.field(name="v", default=WIRE_VERSION)
@@ -55,12 +57,12 @@ class Envelope(msgspec.Struct, omit_defaults=True):
     max_attempts: int | None = msgspec.field(name="m", default=None)
     backoff: Wire | None = msgspec.field(name="b", default=None)
     timeout_ms: int | None = msgspec.field(name="t", default=None)
-    headers: dict[str, str] = msgspec.field(name="hd", default_factory=dict)
+    headers: dict[str, str] = msgspec.field(name="hd", default={})
     tenant: str | None = msgspec.field(name="tn", default=None)
     expires_ms: int | None = msgspec.field(name="x", default=None)
     deadline_ms: int | None = msgspec.field(name="dl", default=None)
     keep_result: bool = msgspec.field(name="kr", default=False)
-    errors: list[AttemptError] = msgspec.field(name="er", default_factory=list[AttemptError])
+    errors: list[AttemptError] = msgspec.field(name="er", default=[])
     created_ms: int | None = msgspec.field(name="c", default=None)
     origin: str | None = msgspec.field(name="o", default=None)
     lane: int = msgspec.field(name="l", default=2)
@@ -86,11 +88,11 @@ class Record(msgspec.Struct, omit_defaults=True):
     problem: str = msgspec.field(name="p", default="")
     reason: str = msgspec.field(name="w", default="")
     attempts: int = msgspec.field(name="k", default=0)
-    errors: list[AttemptError] = msgspec.field(name="er", default_factory=list[AttemptError])
+    errors: list[AttemptError] = msgspec.field(name="er", default=[])
     finished_ms: int = msgspec.field(name="f", default=0)
     duration_ms: int = msgspec.field(name="d", default=0)
     tenant: str | None = msgspec.field(name="tn", default=None)
-    headers: dict[str, str] = msgspec.field(name="hd", default_factory=dict)
+    headers: dict[str, str] = msgspec.field(name="hd", default={})
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -110,6 +112,11 @@ MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 def plain(data: bytes | msgspec.Raw) -> Any:
     """Return msgpack ``data`` as plain Python values, for people to look at."""
     return msgspec.msgpack.decode(data)
+
+
+def text(value: str) -> str:
+    """Return ``value`` as text that can be encoded: lone surrogates (undecodable file names) become ``?``."""
+    return value.encode("utf-8", "replace").decode()
 
 
 def with_error(errors: Sequence[AttemptError], error: AttemptError) -> list[AttemptError]:

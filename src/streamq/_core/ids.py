@@ -10,12 +10,13 @@ import os
 import re
 import time
 
-_GENERATED = re.compile(r"[0-9a-f]{32}")
+_GENERATED = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
+_YEAR_2020, _YEAR_2100 = 1_577_836_800_000, 4_102_444_800_000
 _PARTITION_BITS = 10
 
 
 def new_id(partition: int = 0) -> str:
-    """Return a new job id of 32 hex digits; 52 random bits beside the millisecond keep it unique."""
+    """Return a new job id of 32 hex digits; 64 random bits beside the millisecond keep it unique."""
     ms = time.time_ns() // 1_000_000
     noise = int.from_bytes(os.urandom(9))
     head = (ms << 16) | 0x7000 | (noise >> 60) & 0xFFF
@@ -25,13 +26,14 @@ def new_id(partition: int = 0) -> str:
 
 def created_ms(job_id: str) -> int | None:
     """Return when a generated id was made (client clock, ms since the epoch); None for a custom id."""
-    if _GENERATED.fullmatch(job_id) and job_id[12] == "7":
+    # A custom id may be 32 hex digits, too (a digest); the years tell nearly all of them apart.
+    if _GENERATED.fullmatch(job_id) and _YEAR_2020 <= int(job_id[:12], 16) < _YEAR_2100:
         return int(job_id[:12], 16)
     return None
 
 
 def partition_of(job_id: str) -> int | None:
     """Return the partition written into a generated id; None for a custom id."""
-    if _GENERATED.fullmatch(job_id) and job_id[12] == "7":
-        return int(job_id[-3:], 16) & ((1 << _PARTITION_BITS) - 1)
-    return None
+    if created_ms(job_id) is None:
+        return None
+    return int(job_id[-3:], 16) & ((1 << _PARTITION_BITS) - 1)

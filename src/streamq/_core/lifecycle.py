@@ -154,23 +154,31 @@ def decide(envelope: Envelope, policy: Policy, failure: Failure, *, now_ms: int,
         hop=envelope.hop + 1,
         errors=_wire.with_error(envelope.errors, failure.as_error(attempt)),
     )
-    if isinstance(error, Fatal):
-        return Bury(after, f"fatal: {error.reason}" if error.reason else "fatal")
-    if isinstance(error, policy.no_retry):
-        return Bury(after, f"no_retry: {type(error).__name__}")
-    limit = envelope.max_attempts or policy.max_attempts
-    if attempt >= limit:
-        return Bury(after, "attempts exhausted")
-    if isinstance(error, Retry) and error.after_ms is not None:
-        wait = error.after_ms
-    else:
-        try:
-            wait = _backoff.delay_ms(envelope.backoff or policy.backoff, attempt, noise)
-        except Exception as problem:  # noqa: BLE001 - a user's backoff function; its failure must not lose the job
-            return Bury(after, f"backoff failed: {type(problem).__name__}: {problem}")
+    reason = _final(error, policy, attempt, envelope.max_attempts or policy.max_attempts)
+    if reason:
+        return Bury(after, reason)
+    try:
+        wait = _wait_ms(envelope, policy, error, attempt, noise)
+    except Exception as problem:  # noqa: BLE001 - a user's backoff function; its failure must not lose the job
+        return Bury(after, f"backoff failed: {type(problem).__name__}: {problem}")
     if envelope.deadline_ms is not None and now_ms + wait >= envelope.deadline_ms:
         return Bury(after, "deadline passed")
     return RetryAt(after, f"+{wait}", "retried", wait, "")
+
+
+def _final(error: BaseException, policy: Policy, attempt: int, limit: int) -> str:
+    """Return why there is no further attempt, '' if there is one."""
+    if isinstance(error, Fatal):
+        return f"fatal: {error.reason}" if error.reason else "fatal"
+    if isinstance(error, policy.no_retry):
+        return f"no_retry: {type(error).__name__}"
+    return "attempts exhausted" if attempt >= limit else ""
+
+
+def _wait_ms(envelope: Envelope, policy: Policy, error: BaseException, attempt: int, noise: float) -> int:
+    if isinstance(error, Retry) and error.after_ms is not None:
+        return error.after_ms
+    return _backoff.delay_ms(envelope.backoff or policy.backoff, attempt, noise)
 
 
 def _postpone(envelope: Envelope, error: Snooze | RateLimited, now_ms: int) -> Verdict:

@@ -10,26 +10,26 @@ _NAME = re.compile(r"[A-Za-z0-9_.:\-/@]{1,200}")
 _PREFIX = re.compile(r"[A-Za-z0-9_.:\-]{1,100}")
 
 
-def checked(option: str, value: str) -> str:
+def checked(option: str, value: object) -> str:
     """Return a queue or handler name; letters, digits and ``_ . : - / @``, 1 to 200 of them.
 
     Names end up in Redis keys, metrics and log lines; braces would break the cluster hash tag.
     """
-    if not isinstance(value, str) or not _NAME.fullmatch(value):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ConfigError(option, value, "use 1 to 200 letters, digits or any of _ . : - / @")
     return value
 
 
-def checked_prefix(value: str) -> str:
+def checked_prefix(value: object) -> str:
     """Return a key prefix; as a name, but without ``/ @``."""
-    if not isinstance(value, str) or not _PREFIX.fullmatch(value):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(value, str) or not _PREFIX.fullmatch(value):
         raise ConfigError("prefix", value, "use 1 to 100 letters, digits or any of _ . : -")
     return value
 
 
-def checked_text(option: str, value: str, limit: int = 200) -> str:
+def checked_text(option: str, value: object, limit: int = 200) -> str:
     """Return a job id, tenant or header name: printable text of 1 to ``limit`` characters."""
-    if not isinstance(value, str) or not 0 < len(value) <= limit or not value.isprintable():  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(value, str) or not 0 < len(value) <= limit or not value.isprintable():
         raise ConfigError(option, value, f"use 1 to {limit} printable characters")
     return value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 import msgspec
 
@@ -33,8 +33,8 @@ class JobOptions(TypedDict, total=False):
     delay: seconds or timedelta before it may start. at: aware datetime before which it does not start (not with delay).
     priority: lane. max_attempts: runs in all, the first included. backoff: wait between runs. timeout: bounds one run.
     job_id: custom id, unique while the job is unsettled, dead, or within ``result_ttl``. headers: text pairs handed to
-    the handler. tenant: whose job it is. expires_in: must start by, else it ends as expired. deadline: aware datetime by
-    which all runs must have ended. keep_result: keep a record even of a None result.
+    the handler. tenant: whose job it is. expires_in: must start by, else it ends as expired. deadline: aware
+    datetime by which all runs must have ended. keep_result: keep a record even of a None result.
     """
 
     delay: Seconds
@@ -55,7 +55,7 @@ class HandlerOptions(TypedDict, total=False):
     """Options of a handler; what is left out falls back to the queue's.
 
     max_attempts: runs in all (queue default 5). backoff: Fixed, Linear, Exponential or a function of the attempt
-    (default Exponential(1)). timeout: seconds one run may take (default 30; None: no bound). no_retry: exception classes
+    (default Exponential(1)). timeout: seconds one run may take (default 30; None: no bound). no_retry: exceptions
     that go straight to the dead letters. pool: "thread" (default for def handlers) or "process".
     """
 
@@ -126,9 +126,9 @@ def check_handler(options: HandlerOptions, defaults: Policy) -> Policy:
     if "timeout" in options:
         given = options["timeout"]
         timeout = None if given is None else units.millis("timeout", given, least=0.001)
-    no_retry = tuple(options.get("no_retry", ()))
-    for kind in no_retry:
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):  # pyright: ignore[reportUnnecessaryIsInstance]
+    no_retry = options.get("no_retry", ())
+    for kind in _each("no_retry", no_retry):
+        if not (isinstance(kind, type) and issubclass(cast("type[object]", kind), BaseException)):
             raise ConfigError("no_retry", kind, "give a tuple of exception classes")
     return Policy(
         max_attempts=check_attempts(options.get("max_attempts")) or defaults.max_attempts,
@@ -138,13 +138,19 @@ def check_handler(options: HandlerOptions, defaults: Policy) -> Policy:
     )
 
 
-def check_attempts(value: int | None) -> int | None:
+def check_attempts(value: object) -> int | None:
     """Return ``max_attempts``: at least 1, since the first run counts."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10_000:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10_000:
         raise ConfigError("max_attempts", value, "counts runs, the first included: a whole number from 1 to 10,000")
     return value
+
+
+def _each(option: str, value: object) -> tuple[object, ...]:
+    if not isinstance(value, tuple):
+        raise ConfigError(option, value, "give a tuple of exception classes")
+    return cast("tuple[object, ...]", value)
 
 
 def _when(wait: Seconds | None, at: datetime | None) -> str:
@@ -156,10 +162,10 @@ def _when(wait: Seconds | None, at: datetime | None) -> str:
     return "0"
 
 
-def _lane(priority: Priority | None) -> int | None:
+def _lane(priority: object) -> int | None:
     if priority is None:
         return None
-    if not isinstance(priority, Priority):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(priority, Priority):
         raise ConfigError("priority", priority, "use Priority.CRITICAL, HIGH, NORMAL, LOW or BACKGROUND")
     return int(priority)
 

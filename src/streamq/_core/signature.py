@@ -84,10 +84,10 @@ class Signature:
             if kwargs:
                 doubled = bound.keys() & kwargs.keys()
                 if doubled:
-                    raise InvalidPayload(self.name, f"{sorted(doubled)[0]!r} is given twice")
+                    raise InvalidPayload(self.name, f"{min(doubled)!r} is given twice")
                 bound.update(kwargs)
         if not bound.keys() <= self._known:
-            extra = sorted(bound.keys() - self._known)[0]
+            extra = min(bound.keys() - self._known)
             if extra in self.dependencies:
                 raise InvalidPayload(self.name, f"{extra!r} is injected by the worker and cannot be enqueued")
             raise InvalidPayload(self.name, f"unknown argument {extra!r}; it takes {', '.join(self._names) or 'none'}")

@@ -13,6 +13,9 @@ Seconds = float | timedelta
 MAX_SECONDS = 10 * 366 * 86_400.0
 """Ten years: anything longer is a unit mistake (milliseconds given for seconds)."""
 
+_LAST_MS = 253_402_300_799_000
+"""The last second of the year 9999."""
+
 
 def seconds(option: str, value: Seconds, *, least: float = 0.0) -> float:
     """Return ``value`` in seconds, or raise `ConfigError` naming ``option``.
@@ -45,5 +48,5 @@ def instant_ms(option: str, value: datetime) -> int:
 
 
 def from_ms(value: int) -> datetime:
-    """Return the instant ``value`` milliseconds after the epoch, in UTC."""
-    return datetime.fromtimestamp(value / 1000, UTC)
+    """Return the instant ``value`` milliseconds after the epoch, in UTC; what no datetime can hold becomes the last."""
+    return datetime.fromtimestamp(min(max(value, 0), _LAST_MS) / 1000, UTC)

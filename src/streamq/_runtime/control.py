@@ -1,4 +1,4 @@
-"""Listens to the control channels of a worker's queues: cancel, and an earlier due time. Correctness never depends on it."""
+"""Listens to the control channels of a worker's queues: cancel, earlier due times. Correctness never depends on it."""
 
 from __future__ import annotations
 

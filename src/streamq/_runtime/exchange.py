@@ -1,7 +1,7 @@
 """One conversation with the server for one queue, over one connection, one exchange at a time.
 
-Settle, tick, promote, unpark and fetch share it. Because nothing else delivers jobs to this worker, every reply is in the
-table before the next question is asked: an own pending entry that is not in the table *is* a ghost.
+Settle, tick, promote, unpark and fetch share it. Because nothing else delivers jobs to this worker, every reply is in
+the table before the next question is asked: an own pending entry that is not in the table *is* a ghost.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Exchange:
         self._names_from = 0
         slots.on_free.append(self._slot_freed)
 
-    # -- what others tell us --------------------------------------------------------------------------------------------
+    # -- what others tell us ------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Go round the loop now."""
@@ -144,7 +144,7 @@ class Exchange:
         else:
             self.on_rest()
 
-    # -- start and stop -------------------------------------------------------------------------------------------------
+    # -- start and stop -----------------------------------------------------------------------------
 
     async def connect(self) -> None:
         """Connect once, for the first time; raises `ServerUnfit` or `LinkDown`."""
@@ -181,7 +181,7 @@ class Exchange:
         """Close the connection."""
         await self._link.close()
 
-    # -- the loop -------------------------------------------------------------------------------------------------------
+    # -- the loop -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Go on until stopped and empty. Raises `StreamqError` for what waiting does not mend."""
@@ -261,7 +261,7 @@ class Exchange:
             timer.cancel()
             self._waker = None
 
-    # -- what to ask ----------------------------------------------------------------------------------------------------
+    # -- what to ask --------------------------------------------------------------------------------
 
     def _plan(self) -> tuple[list[Command], list[Callable[[Reply], None]]]:
         now = time.monotonic()
@@ -337,7 +337,7 @@ class Exchange:
             sweep=now >= self._no_sweep_before and not self.stopping,
         )
 
-    # -- what was answered ----------------------------------------------------------------------------------------------
+    # -- what was answered --------------------------------------------------------------------------
 
     def _settled(self, reply: Reply) -> None:
         if not isinstance(reply, ReplyError):

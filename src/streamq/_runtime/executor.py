@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -29,6 +29,13 @@ from .attempt import Attempt, Encoded
 from .wheel import Wheel
 
 _EAGER = sys.version_info >= (3, 12)
+
+
+def _new_task(run: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+    """Return a task; from Python 3.12 on it starts at once, so a handler that never waits costs no turn of the loop."""
+    make: Any = asyncio.Task
+    task: asyncio.Task[None] = make(run, loop=loop, eager_start=True) if _EAGER else make(run, loop=loop)
+    return task
 
 
 class Ended(Protocol):
@@ -63,11 +70,7 @@ class Executor:
         now = time.monotonic()
         attempt.started = now
         self._bound(attempt, now)
-        run = self._run(attempt)
-        if _EAGER:
-            task: asyncio.Task[None] = asyncio.Task(run, loop=loop, eager_start=True)
-        else:
-            task = loop.create_task(run)
+        task = _new_task(self._run(attempt), loop)
         if not task.done():
             attempt.task = task
             if attempt.limit < float("inf") and not attempt.settling:

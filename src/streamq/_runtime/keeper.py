@@ -1,4 +1,4 @@
-"""Keeps the leases of running jobs from a thread of its own, so that a handler that blocks the event loop keeps its job.
+"""Keeps the leases of running jobs from a thread, so that a handler that blocks the event loop keeps its job.
 
 Not while C code holds the GIL for longer than the lease: no thread runs then. A loop that has not ticked for
 `STUCK_AFTER` is given up: its stacks are dumped and its jobs left to other workers, for a dead loop must not hold jobs
@@ -57,6 +57,7 @@ class Keeper:
         self._links: dict[str, SyncLink] = {}
         self._wake = threading.Event()
         self._stop = False
+        self._warned = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.loop_ticked = time.monotonic()
@@ -80,19 +81,13 @@ class Keeper:
             self._thread.join(2.0)
 
     def _run(self) -> None:
-        warned = False
-        while not self._stop:
+        while True:
             kicked = self._wake.wait(self._lease / 3)
             self._wake.clear()
             if self._stop:
                 break
-            if time.monotonic() - self.loop_ticked > STUCK_AFTER:
-                if not warned:
-                    warned = True
-                    log.error("event loop stuck; its jobs are left to other workers", extra={"event": "loop_stuck"})
-                    faulthandler.dump_traceback(sys.stderr)
+            if self._is_stuck():
                 continue
-            warned = False
             for table in self._tables:
                 try:
                     self._renew(table, everything=kicked)
@@ -100,6 +95,14 @@ class Keeper:
                     log.debug("lease renewal failed", extra={"event": "renew_failed", "reason": problem.reason})
         for link in self._links.values():
             link.close()
+
+    def _is_stuck(self) -> bool:
+        stuck = time.monotonic() - self.loop_ticked > STUCK_AFTER
+        if stuck and not self._warned:
+            log.error("event loop stuck; its jobs are left to other workers", extra={"event": "loop_stuck"})
+            faulthandler.dump_traceback(sys.stderr)
+        self._warned = stuck
+        return stuck
 
     def _renew(self, table: Kept, *, everything: bool) -> None:
         now = time.monotonic()

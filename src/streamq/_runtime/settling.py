@@ -45,7 +45,7 @@ class Settling:
         if attempt.why == "cancel" and isinstance(error, asyncio.CancelledError):
             return self.ended(attempt, JobState.CANCELLED, "cancelled while it ran")
         if isinstance(error, InvalidPayload):
-            return self.buried(attempt, "invalid payload", str(error), trace="")
+            return self.buried(attempt, "invalid payload", str(error), "InvalidPayload")
         return self._failed(attempt, error, trace)
 
     def _completed(self, attempt: Attempt, value: Any) -> Item:
@@ -111,10 +111,10 @@ class Settling:
         record = msgspec.structs.replace(self._record(attempt, state), reason=reason)
         return Item(b"e", attempt.id, attempt.token, (str(state),), _wire.encode(record))
 
-    def buried(self, attempt: Attempt, reason: str, message: str, *, trace: str, kind: str = "") -> Item:
+    def buried(self, attempt: Attempt, reason: str, message: str, kind: str) -> Item:
         """Settle as dead without (another) run: undecodable, or stalled too often."""
         envelope = attempt.envelope
-        error = AttemptError(envelope.attempts + 1, kind or reason, message, trace, self._clock(), 0, self._worker)
+        error = AttemptError(envelope.attempts + 1, kind, message, "", self._clock(), 0, self._worker)
         after = _wire.replaced(envelope, hop=envelope.hop + 1, errors=_wire.with_error(envelope.errors, error))
         return self._bury(attempt, Bury(after, reason), attempts=envelope.attempts, failed=False)
 

@@ -1,4 +1,4 @@
-"""Every job that is ours: running, ready to run, and settled but unanswered. Decides what becomes of one that comes in."""
+"""Every job that is ours: running, ready to run, settled but unanswered. Decides what becomes of one that comes in."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class Table:
         """Return all rows; one atomic copy, safe from the keeper's thread."""
         return list(self._rows.values())
 
-    # -- in -------------------------------------------------------------------------------------------------------------
+    # -- in -----------------------------------------------------------------------------------------
 
     def take(self, job: Taken, touched: float) -> Attempt:
         """Take a job that the server gave us; ``touched`` is when we asked (monotonic)."""
-        attempt = Attempt(job.id, job.token, job.count, touched)
+        attempt = Attempt(job.id, job.token, job.deliveries, touched)
         self._rows[job.id] = attempt
         if self._abandoned:
             self._abandoned.discard(place_of(job.token))
@@ -125,7 +125,7 @@ class Table:
         if attempt.spec is not None:
             self.joined.reclaimed(attempt)
 
-    # -- out ------------------------------------------------------------------------------------------------------------
+    # -- out ----------------------------------------------------------------------------------------
 
     def ended(self, attempt: Attempt, item: Item | None) -> None:
         """Take the settlement of an attempt that ended; None: the lease was lost, nothing may be told."""
@@ -159,7 +159,7 @@ class Table:
         self._abandoned &= pending
         return sorted(pending - {place_of(one.token) for one in self._rows.values()} - self._abandoned)
 
-    # -- against their will ---------------------------------------------------------------------------------------------
+    # -- against their will -------------------------------------------------------------------------
 
     def cancel(self, job: bytes) -> None:
         """Somebody asked this job to stop."""

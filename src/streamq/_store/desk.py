@@ -114,7 +114,8 @@ async def counts(store: Store) -> Counted:
     )
     return Counted(
         int(now), {name: value.decode("utf-8", "replace") for name, value in pairs(meta).items()}, entries, pending,
-        delayed, parked, dead, unsettled, int(oldest.split(b"-")[0]) if oldest else 0, window, tuple(lanes), tuple(held),
+        delayed, parked, dead, unsettled, int(oldest.split(b"-")[0]) if oldest else 0, window, tuple(lanes),
+        tuple(held),
     )  # fmt: skip
 
 

@@ -76,7 +76,7 @@ async def delayed(store: Store, cursor: str, limit: int) -> Page:
     start = int(cursor or 0)
     flat = await store.call((b"ZRANGE", store.keys.delayed, start, start + limit - 1, "WITHSCORES"))
     ids = flat[::2]
-    bodies = await store.call((b"HMGET", store.keys.bodies, *ids)) if ids else []
+    bodies = await _fields(store, store.keys.bodies, ids)
     jobs = [
         Seen(one.decode("utf-8", "replace"), "delayed", body or b"", due_ms=int(float(flat[at * 2 + 1])))
         for at, (one, body) in enumerate(zip(ids, bodies, strict=True))
@@ -89,7 +89,7 @@ async def parked(store: Store, cursor: str, limit: int) -> Page:
     start = int(cursor or 0)
     members = await store.call((b"ZRANGE", store.keys.parked, start, start + limit - 1))
     ids = [member.split(b"\0", 1)[-1] for member in members]
-    bodies = await store.call((b"HMGET", store.keys.bodies, *ids)) if ids else []
+    bodies = await _fields(store, store.keys.bodies, ids)
     jobs = [Seen(one.decode("utf-8", "replace"), "parked", body or b"") for one, body in zip(ids, bodies, strict=True)]
     return Page(jobs, str(start + limit) if len(ids) == limit else "")
 
@@ -98,7 +98,7 @@ async def completed(store: Store, cursor: str, limit: int) -> Page:
     """Page through the window of completed jobs, newest first; ``reason`` is its detail line. Cursor: rank."""
     start = int(cursor or 0)
     ids = await store.call((b"LRANGE", store.keys.window, start, start + limit - 1))
-    details = await store.call((b"HMGET", store.keys.window_details, *ids)) if ids else []
+    details = await _fields(store, store.keys.window_details, ids)
     jobs = [
         Seen(one.decode("utf-8", "replace"), "completed", b"", reason=(detail or b"").decode("utf-8", "replace"))
         for one, detail in zip(ids, details, strict=True)
@@ -132,6 +132,11 @@ async def workers(store: Store) -> list[tuple[str, int, bytes]]:
 async def queues(store: Store) -> list[str]:
     """Return the names of the queues of this prefix, sorted."""
     return sorted(name.decode() for name in await store.call((b"SMEMBERS", registry_key(store.prefix))))
+
+
+async def _fields(store: Store, key: bytes, ids: Sequence[bytes]) -> list[bytes | None]:
+    found: list[bytes | None] = await store.call((b"HMGET", key, *ids)) if ids else []
+    return found
 
 
 def _streams(store: Store) -> Sequence[bytes]:

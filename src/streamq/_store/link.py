@@ -1,8 +1,8 @@
 """One connection to the server, used by one caller at a time.
 
-Only public methods of redis-py's Connection are used, its retries are off and it has no socket timeout: redis-py re-sends
-a command whose reply was lost (a re-sent XADD is a double job), and only streamq knows which calls may be repeated. A
-watchdog per call takes the place of the socket timeout.
+Only public methods of redis-py's Connection are used, its retries are off and it has no socket timeout: redis-py
+re-sends a command whose reply was lost (a re-sent XADD is a double job), and only streamq knows which calls may be
+repeated. A watchdog per call takes the place of the socket timeout.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import hiredis
@@ -42,6 +42,15 @@ TRY_AGAIN = (
     "NOREPLICAS",
 )
 """Error replies that pass by themselves: the same call may be sent again after a while."""
+
+
+_packer: Any = cast("Any", hiredis).pack_command  # its stub says a tuple of one; it takes any
+
+
+def pack(command: Command) -> bytes:
+    """Return a command in the Redis protocol; by hiredis, in C."""
+    packed: bytes = _packer(tuple(command))
+    return packed
 
 
 class LinkDown(Exception):
@@ -194,20 +203,18 @@ class Link:
         connection = self._connection
         if connection is None:
             raise LinkDown("not connected", sent=False)
-        packed = [hiredis.pack_command(tuple(command)) for command in commands]
-        replies: list[Reply] = []
+        packed = [pack(command) for command in commands]
         try:
             async with asyncio.timeout(seconds):
                 await connection.send_packed_command(packed, check_health=False)
-                for _ in commands:
-                    replies.append(await self._read(connection))
+                replies = [await self._read(connection) for _ in commands]
         except TimeoutError:
             await self.close()
             raise LinkDown(f"no answer within {seconds:g} s", sent=True) from None
         except asyncio.CancelledError:
             await self.close()
             raise
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 - whatever the client raises, the connection is unusable
             await self.close()
             raise _call_failure(problem) from None
         return replies
@@ -225,8 +232,8 @@ class Link:
         if self._connection is None:
             raise LinkDown("not connected", sent=False)
         try:
-            await self._connection.send_packed_command([hiredis.pack_command(tuple(command))], check_health=False)
-        except Exception as problem:
+            await self._connection.send_packed_command([pack(command)], check_health=False)
+        except Exception as problem:  # noqa: BLE001 - whatever the client raises, the connection is unusable
             await self.close()
             raise _call_failure(problem) from None
 
@@ -239,7 +246,7 @@ class Link:
         except asyncio.CancelledError:
             await self.close()
             raise
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 - whatever the client raises, the connection is unusable
             await self.close()
             raise _call_failure(problem) from None
 
@@ -276,9 +283,9 @@ class SyncLink:
     def _call(self, command: Command) -> Reply:
         try:
             self._connection.connect()
-            self._connection.send_packed_command([hiredis.pack_command(tuple(command))], check_health=False)
+            self._connection.send_packed_command([pack(command)], check_health=False)
             return self._connection.read_response(disable_decoding=True)
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 - sorted into replies and failures here
             if _is_reply(problem):
                 return as_reply_error(problem)
             self.close()

@@ -1,7 +1,7 @@
 """The idempotent producer: concurrent enqueues join batches, one in flight at a time, each taken exactly once.
 
-A batch is tagged (producer id, sequence) and its reply is kept by the server beside the jobs, so that a batch whose reply
-was lost is sent again, the same bytes, and gets the stored reply. Specification: docs/decisions, producer.
+A batch is tagged (producer id, sequence) and its reply is kept by the server beside the jobs, so that a batch whose
+reply was lost is sent again, the same bytes, and gets the stored reply. Specification: docs/decisions, producer.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from ..errors import (
     EnqueueTimeout,
     EnqueueUnknown,
     QueueFull,
-    RedisUnavailable,
     ServerUnfit,
     StreamqError,
-    VersionMismatch,
 )
 from .clock import ServerClock
+from .faults import server_error
 from .keys import Keys
 from .link import Command, Link, LinkDown, Refused, ReplyError, redacted
 from .scripts import PROTOCOL, script
@@ -157,7 +156,7 @@ class Producer:
             self._timer = None
         await self._link.close()
 
-    # -- the one flusher ----------------------------------------------------------------------------------------------
+    # -- the one flusher ----------------------------------------------------------------------------
 
     async def _flush(self) -> None:
         try:
@@ -283,7 +282,7 @@ class Producer:
         for entry in batch:
             entry.answer(error)
 
-    # -- callers that run out of time -----------------------------------------------------------------------------------
+    # -- callers that run out of time ---------------------------------------------------------------
 
     def _watch(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
@@ -326,34 +325,6 @@ class Producer:
             if not entry.withdrawn:
                 entry.answer(EnqueueTimeout(entry.job_id, 0.0, reason))
         self._bytes = 0
-
-
-def server_error(url: str, queue: str, reply: ReplyError) -> StreamqError:
-    """Return an error reply as an error that says what to do."""
-    where = redacted(url)
-    if reply.code == "SQVERSION":
-        return VersionMismatch(where, queue, reply.text.rsplit(" ", 1)[-1], PROTOCOL)
-    if reply.code == "OOM":
-        return ServerUnfit(
-            where,
-            "its memory is full (maxmemory)",
-            "nothing was enqueued; drain the queue, purge dead letters or raise maxmemory",
-        )
-    if reply.code == "NOPERM":
-        return ServerUnfit(
-            where, f"the user lacks a permission ({reply.text})", "see the ACL page of the documentation"
-        )
-    if reply.code == "NOAUTH":
-        return ServerUnfit(where, "it wants a password", "put it into the url: redis://:password@host:6379/0")
-    if "WRONGTYPE" in reply.code or "WRONGTYPE" in reply.text:
-        return ServerUnfit(
-            where,
-            f"a key of another type is in the way of queue {queue!r}",
-            "choose another prefix (STREAMQ_PREFIX) or remove that key",
-        )
-    if reply.passes:
-        return RedisUnavailable(where, f"{reply.code} {reply.text}")
-    return ServerUnfit(where, f"it answered {reply.code} {reply.text}", "run streamq doctor, or see its log")
 
 
 def _nobody(receipt: Receipt) -> None:

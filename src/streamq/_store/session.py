@@ -16,9 +16,10 @@ from typing import Any
 
 from ..errors import RedisUnavailable, ServerUnfit
 from .clock import ServerClock
+from .faults import server_error
 from .keys import Keys, registry_key
 from .link import Command, Link, LinkDown, Refused, Reply, ReplyError, redacted
-from .producer import Producer, server_error
+from .producer import Producer
 
 log = logging.getLogger("streamq")
 
@@ -62,9 +63,10 @@ class Session:
         self.store = store
         self.forgotten = False
         self._checked = False
+        self._registered = False
         self.clock = ServerClock()
         self.producer = Producer(
-            store.url, store.keys, store.queue, store.max_pending, check=self._check_once, clock=self.clock
+            store.url, store.keys, store.queue, store.max_pending, check=self.register, clock=self.clock
         )
         self.waiters = Waiters(store)
         self._idle: list[Link] = []
@@ -76,8 +78,18 @@ class Session:
             await check_server(link, strict=False)
             seconds, micros = await link.call(b"TIME")
             self.clock.heard(int(seconds) * 1000 + int(micros) // 1000)
-            await link.call(b"SADD", registry_key(self.store.prefix), self.store.queue)
             self._checked = True
+
+    async def register(self, link: Link) -> None:
+        """Make the queue's name known. For its producers and workers: who only looks must not bring a queue about."""
+        await self._check_once(link)
+        if not self._registered:
+            await link.call(b"SADD", registry_key(self.store.prefix), self.store.queue)
+            self._registered = True
+
+    async def announce(self) -> None:
+        """Make the queue's name known, for a worker: people shall see its queue before the first job."""
+        await self.call((b"SADD", registry_key(self.store.prefix), self.store.queue))
 
     async def server_ms(self) -> int:
         """Return the server's time in ms; asks it once."""
@@ -187,7 +199,7 @@ class Waiters:
             await link.close()
 
     def _hear(self, message: Reply) -> None:
-        if not isinstance(message, list):
+        if isinstance(message, ReplyError):
             return
         if message[0] == b"ssubscribe":
             if self._ready is not None:

@@ -27,12 +27,12 @@ _PROTOCOL = str(PROTOCOL).encode()
 
 
 class Taken(NamedTuple):
-    """A job a worker got: ``body`` is None for an entry that is none of ours. ``count`` is its delivery count."""
+    """A job a worker got: ``body`` is None for an entry that is none of ours; ``deliveries`` how often handed out."""
 
     id: bytes
     token: bytes
     body: bytes | None
-    count: int
+    deliveries: int
 
 
 class Fetched(NamedTuple):

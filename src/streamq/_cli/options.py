@@ -1,0 +1,160 @@
+"""Options that commands share, and the types of their values. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+
+STATES = ("waiting", "active", "delayed", "parked", "completed", "dead")
+_ALIASES = {"wait": "waiting", "prioritized": "waiting", "failed": "dead", "running": "active", "scheduled": "delayed"}
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds in "90s", "5m", "1h30m", "2d", "250ms", or a plain number of seconds.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    cleaned = text.strip().lower().replace(" ", "")
+    if re.fullmatch(r"\d+(\.\d+)?", cleaned):
+        return float(cleaned)
+    parts = _PART.findall(cleaned)
+    if not parts or "".join(number + unit for number, unit in parts) != cleaned:
+        raise ValueError(text)
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+class Duration(click.ParamType):
+    """A duration, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        if isinstance(value, int | float):
+            return float(value)
+        try:
+            return parse_duration(value)
+        except ValueError:
+            self.fail(f"{value!r} is no duration; write 250ms, 90s, 5m, 1h30m or 2d", param, ctx)
+
+
+class Rate(click.ParamType):
+    """So many a second: "50", "50/s", "600/m"."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return how many a second."""
+        if isinstance(value, int | float):
+            return float(value)
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/(s|m|h))?", value.strip())
+        if found is None or not float(found[1]):
+            self.fail(f"{value!r} is no rate; write 50/s or 600/m", param, ctx)
+        return float(found[1]) / _SECONDS[found[2] or "s"]
+
+
+class Instant(click.ParamType):
+    """An instant with its time zone."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return an aware datetime."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            when = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no instant; write 2030-01-31T09:00:00+02:00", param, ctx)
+        if when.tzinfo is None:
+            self.fail(f"{value!r} has no time zone; add Z for UTC, or an offset such as +02:00", param, ctx)
+        return when
+
+
+class State(click.ParamType):
+    """A job's state, in our words or in BullMQ's."""
+
+    name = "state"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the state in our words."""
+        state: str = _ALIASES.get(value, value)
+        if state not in STATES:
+            self.fail(f"{value!r} is no state that can be listed; there are {', '.join(STATES)}", param, ctx)
+        return state
+
+
+class Command(click.Command):
+    """A command that can name its environment variables in full: a deployer copies them, so nothing may cut them."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters, and ``--help-env``."""
+        return [*super().get_params(ctx), _HELP_ENV]
+
+
+def _help_env(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
+    if not wanted:
+        return
+    for option in ctx.command.params:
+        if isinstance(option, click.Option) and option.name:
+            click.echo(f"{ctx.auto_envvar_prefix}_{option.name.upper()}  {max(option.opts, key=len)}")
+    del param
+    ctx.exit()
+
+
+_HELP_ENV = click.Option(
+    ["--help-env"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_help_env,
+    help="Name the environment variables of these options.",
+)
+
+DURATION, RATE, INSTANT, STATE = Duration(), Rate(), Instant(), State()
+
+
+def connected(command: F) -> F:
+    """Add ``--url`` and ``--prefix``."""
+    url = click.option("--url", help="Redis or Valkey server, redis://user:password@host:6379/0.")
+    prefix = click.option("--prefix", help='Prefix of all keys; else STREAMQ_PREFIX, "streamq".')
+    return url(prefix(command))
+
+
+def printing(command: F) -> F:
+    """Add the options of every command that prints data of a server."""
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    return connected(as_json(command))
+
+
+def one_queue(command: F) -> F:
+    """Add ``--queue``, for commands that work on a single one."""
+    return click.option("-q", "--queue", "queue_name", help="The queue; not needed when there is only one.")(command)
+
+
+def bulk(command: F) -> F:
+    """Add the options of commands that work on many jobs."""
+    everything = click.option("--all", "everything", is_flag=True, help="Every job that matches, instead of ids.")
+    dry_run = click.option("--dry-run", is_flag=True, help="Only count.")
+    yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+    return everything(dry_run(yes(command)))
+
+
+def chosen(options: dict[str, Any], name: str) -> Any:
+    """Return an option given to the command, else the one given to ``streamq`` itself before it."""
+    value = options.get(name)
+    context = click.get_current_context(silent=True)
+    if value or context is None:
+        return value
+    above: Any = context.find_root().obj
+    return (above or {}).get(name, value)
