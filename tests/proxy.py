@@ -205,12 +205,11 @@ class _Conversation:
                         self._is_mute = True
                         continue
                     if rule.fault is Fault.RESET_AFTER_REQUEST:
-                        self._far_writer.write(request)
-                        await self._far_writer.drain()
-                        self._far_writer.write_eof()
+                        self._is_mute = True
                         _abort(self._near_writer)
-                        while await self._far_reader.read(65_536):
-                            pass  # the server has run it when it ends the connection
+                        self._far_writer.write(request)
+                        self._far_writer.write_eof()  # the server runs it and ends the connection, and so ends this
+                        await asyncio.Event().wait()
                     return
                 self._asked.append(rule)
                 self._far_writer.write(request)

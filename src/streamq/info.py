@@ -85,9 +85,9 @@ def describe(queue: str, job_id: str, state: JobState, found: Look) -> JobInfo:
     if found.place == "dead":
         envelope = _body(found.fields.get("d", b""))
         info = from_envelope(queue, job_id, state, envelope)
-        finished = units.from_ms(int(found.entry.split("-")[0]))
+        died_at = units.from_ms(int(found.entry.split("-")[0]))
         reason = found.fields.get("r", b"").decode("utf-8", "replace")
-        return msgspec.structs.replace(info, finished_at=finished, reason=reason)
+        return msgspec.structs.replace(info, finished_at=died_at, reason=reason)
     name, attempts = "", 0
     finished: datetime | None = None
     duration: float | None = None

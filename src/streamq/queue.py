@@ -323,7 +323,7 @@ def _arguments(name: str, payload: object) -> dict[str, Any]:
     if payload is None:
         return {}
     if isinstance(payload, Mapping):
-        given = dict(cast("Mapping[Any, Any]", payload))
+        given: dict[Any, Any] = dict(cast("Any", payload))
         if all(isinstance(one, str) for one in given):
             return given
     raise InvalidPayload(name, f"give a mapping of argument names to values, not {type(payload).__name__}")

@@ -7,7 +7,7 @@ Readers ignore fields they do not know; a higher ``v`` is parked for a worker th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -65,7 +65,7 @@ class Envelope(msgspec.Struct, omit_defaults=True):
     errors: list[AttemptError] = msgspec.field(name="er", default=[])
     created_ms: int | None = msgspec.field(name="c", default=None)
     origin: str | None = msgspec.field(name="o", default=None)
-    lane: int = msgspec.field(name="l", default=2)
+    lane: Annotated[int, msgspec.Meta(ge=0, le=4)] = msgspec.field(name="l", default=2)
 
 
 class Head(msgspec.Struct):

@@ -100,12 +100,19 @@ class Failure(msgspec.Struct, frozen=True):
         return AttemptError(
             attempt,
             f"{module}{kind.__qualname__}",
-            str(self.error)[: _wire.MESSAGE_LIMIT],
-            self.traceback[-_wire.TRACEBACK_LIMIT :],
+            _wire.text(_message(self.error)[: _wire.MESSAGE_LIMIT]),
+            _wire.text(self.traceback[-_wire.TRACEBACK_LIMIT :]),
             self.at_ms,
             self.duration_ms,
             self.worker,
         )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:  # noqa: BLE001 - a user's __str__; its failure must not lose the job
+        return f"<str() failed: {type(problem).__name__}>"
 
 
 class RetryAt(msgspec.Struct, frozen=True):
@@ -146,7 +153,7 @@ def decide(envelope: Envelope, policy: Policy, failure: Failure, *, now_ms: int,
     if isinstance(error, Snooze | RateLimited):
         return _postpone(envelope, error, now_ms)
     if isinstance(error, Discard):
-        return End(envelope, JobState.CANCELLED, error.reason or "discarded")
+        return End(envelope, JobState.CANCELLED, _wire.text(error.reason) or "discarded")
     attempt = envelope.attempts + 1
     after = _wire.replaced(
         envelope,
@@ -160,7 +167,7 @@ def decide(envelope: Envelope, policy: Policy, failure: Failure, *, now_ms: int,
     try:
         wait = _wait_ms(envelope, policy, error, attempt, noise)
     except Exception as problem:  # noqa: BLE001 - a user's backoff function; its failure must not lose the job
-        return Bury(after, f"backoff failed: {type(problem).__name__}: {problem}")
+        return Bury(after, _wire.text(f"backoff failed: {type(problem).__name__}: {_message(problem)}"))
     if envelope.deadline_ms is not None and now_ms + wait >= envelope.deadline_ms:
         return Bury(after, "deadline passed")
     return RetryAt(after, f"+{wait}", "retried", wait, "")
@@ -169,8 +176,8 @@ def decide(envelope: Envelope, policy: Policy, failure: Failure, *, now_ms: int,
 def _final(error: BaseException, policy: Policy, attempt: int, limit: int) -> str:
     """Return why there is no further attempt, '' if there is one."""
     if isinstance(error, Fatal):
-        return f"fatal: {error.reason}" if error.reason else "fatal"
-    if isinstance(error, policy.no_retry):
+        return _wire.text(f"fatal: {error.reason}") if error.reason else "fatal"
+    if isinstance(error, policy.no_retry) and not isinstance(error, Retry):
         return f"no_retry: {type(error).__name__}"
     return "attempts exhausted" if attempt >= limit else ""
 

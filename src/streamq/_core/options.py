@@ -112,7 +112,7 @@ def check_job(options: JobOptions) -> Checked:
         tenant=None if tenant is None else names.checked_text("tenant", tenant),
         expires_in_ms=None if expires is None else units.millis("expires_in", expires, least=0.001),
         deadline_ms=None if deadline is None else units.instant_ms("deadline", deadline),
-        keep_result=bool(options.get("keep_result")),
+        keep_result=_flag("keep_result", options.get("keep_result", False)),
     )
     if checked.expires_in_ms is not None and checked.when[0] == "+" and int(checked.when[1:]) >= checked.expires_in_ms:
         raise ConfigError("expires_in", expires, "is not longer than delay, so the job could never start")
@@ -126,6 +126,8 @@ def check_handler(options: HandlerOptions, defaults: Policy) -> Policy:
     if "timeout" in options:
         given = options["timeout"]
         timeout = None if given is None else units.millis("timeout", given, least=0.001)
+    _lane(options.get("priority"))
+    _flag("keep_result", options.get("keep_result", False))
     no_retry = options.get("no_retry", ())
     for kind in _each("no_retry", no_retry):
         if not (isinstance(kind, type) and issubclass(cast("type[object]", kind), BaseException)):
@@ -168,6 +170,12 @@ def _lane(priority: object) -> int | None:
     if not isinstance(priority, Priority):
         raise ConfigError("priority", priority, "use Priority.CRITICAL, HIGH, NORMAL, LOW or BACKGROUND")
     return int(priority)
+
+
+def _flag(option: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(option, value, "give True or False")
+    return value
 
 
 def _wire_backoff(value: object) -> Fixed | Linear | Exponential | None:

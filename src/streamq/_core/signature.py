@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
+import msgspec.inspect
 
 from ..errors import ConfigError, InvalidPayload
 from .context import Context
@@ -38,6 +39,10 @@ _encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
 encode_value = _encoder.encode
 
 
+_REFUSED = (msgspec.MsgspecError, ValueError, TypeError, NotImplementedError, RecursionError, OverflowError)
+"""What encoding or decoding values that do not fit may raise."""
+
+
 class Signature:
     """Arguments of one handler.
 
@@ -55,6 +60,7 @@ class Signature:
         fields: list[tuple[str, Any, Any]] = []
         for position, parameter in enumerate(parameters):
             if position == 0 and self.wants_context:
+                _refuse_unreachable(name, parameter)
                 continue
             hint = hints.get(parameter.name, Any)
             _refuse_odd(name, parameter, hint)
@@ -98,7 +104,7 @@ class Signature:
         try:
             data = _encoder.encode(arguments)
             self._decoder.decode(data)
-        except (msgspec.ValidationError, ValueError, TypeError, NotImplementedError, RecursionError) as problem:
+        except _REFUSED as problem:
             raise InvalidPayload(self.name, _readable(problem)) from None
         return data
 
@@ -106,7 +112,7 @@ class Signature:
         """Return the decoded arguments as one struct; raises `InvalidPayload` with the reason."""
         try:
             return self._decoder.decode(data)
-        except (msgspec.DecodeError, ValueError, TypeError, NotImplementedError, RecursionError) as problem:
+        except _REFUSED as problem:
             raise InvalidPayload(self.name, _readable(problem)) from None
 
     def call_with(self, struct: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -128,9 +134,30 @@ def _decoder(name: str, fields: list[tuple[str, Any, Any]]) -> msgspec.msgpack.D
             required.append((field, hint, msgspec.field(default_factory=_constant(default))))
     try:
         struct = msgspec.defstruct("Arguments", required, kw_only=True)
-        return msgspec.msgpack.Decoder(struct, dec_hook=dec_hook)
+        decoder = msgspec.msgpack.Decoder(struct, dec_hook=dec_hook)
     except TypeError as problem:
         raise ConfigError("handler", name, f"msgspec cannot decode its arguments: {problem}") from None
+    foreign = _foreign(msgspec.inspect.type_info(struct), set())
+    if foreign is not None:
+        raise ConfigError(
+            "handler",
+            name,
+            f"{foreign!r} cannot travel; use types that msgspec or pydantic know, or inject it: Depends(...)",
+        )
+    return decoder
+
+
+def _foreign(found: Any, seen: set[int]) -> Any:
+    """Return the first type in msgspec's description that neither msgspec nor `dec_hook` can decode."""
+    if isinstance(found, msgspec.inspect.CustomType):
+        return None if hasattr(found.cls, "model_validate") else found.cls
+    parts: tuple[Any, ...] = ()
+    if isinstance(found, tuple):
+        parts = found  # pyright: ignore[reportUnknownVariableType]
+    elif isinstance(found, msgspec.inspect.Type | msgspec.inspect.Field) and id(found) not in seen:
+        seen.add(id(found))
+        parts = msgspec.structs.astuple(found)
+    return next((one for one in (_foreign(part, seen) for part in parts) if one is not None), None)
 
 
 def _constant(value: Any) -> Callable[[], Any]:
@@ -138,6 +165,8 @@ def _constant(value: Any) -> Callable[[], Any]:
 
 
 def _hints(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+    if not inspect.isroutine(function):
+        raise ConfigError("handler", name, f"{function!r} is no function; wrap it in one")
     try:
         return get_type_hints(function, include_extras=True)
     except NameError as problem:
@@ -150,6 +179,11 @@ def _is_context(hint: Any) -> bool:
     if get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
     return isinstance(hint, type) and issubclass(hint, Context)
+
+
+def _refuse_unreachable(name: str, parameter: inspect.Parameter) -> None:
+    if parameter.kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+        raise ConfigError("handler", name, f"Context is passed by position; {parameter} cannot take it")
 
 
 def _refuse_odd(name: str, parameter: inspect.Parameter, hint: Any) -> None:

@@ -1,0 +1,209 @@
+"""One worker in this process: its first line, its signals, its sign of life, its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import importlib.metadata
+import logging
+import os
+import platform
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NamedTuple
+
+from .. import Queue, Worker
+from ..errors import StreamqError
+from .alive import EVERY, Alive
+from .loader import Loaded
+from .say import HANDED_BACK, CliError, count, duration, note, sign
+
+log = logging.getLogger("streamq.worker")
+
+SHOWN = 8
+"""Handlers named in the first line."""
+
+
+class Manner(NamedTuple):
+    """How to run: what is not the Worker's own business."""
+
+    burst: bool = False
+    loop: str = "auto"
+    log_style: str = "plain"
+    wait_for_redis: float = 0.0
+    dev: bool = False
+    parent: int | None = None
+
+
+def build(loaded: Loaded, given: dict[str, Any]) -> Worker:
+    """Return the Worker to run: the app's own, or one of its queues with the options ``given`` on the command line."""
+    options = {name: value for name, value in given.items() if value is not None}
+    own = loaded.worker
+    if own is None:
+        return Worker(loaded.queues, **options)
+    if not options and set(loaded.queues) == set(own.queues):
+        return own
+    for name in ("concurrency", "lease", "grace", "max_stalls", "log_payload"):
+        options.setdefault(name, getattr(own, name))
+    return Worker(loaded.queues, **options)
+
+
+def run(worker: Worker, manner: Manner) -> int:
+    """Run until told to stop; returns the exit code."""
+    with asyncio.Runner(loop_factory=_loop_factory(manner.loop)) as runner:
+        return runner.run(_run(worker, manner))
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if name == "asyncio":
+        return None
+    try:
+        factory: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
+    except ImportError:
+        if name == "uvloop":
+            raise CliError("--loop uvloop needs the package uvloop", 'pip install "streamq[fast]"') from None
+        return None
+    return factory
+
+
+async def _run(worker: Worker, manner: Manner) -> int:
+    signals = _Signals(worker)
+    with signals.caught():
+        server = asyncio.create_task(_server(worker.queues[0], manner.wait_for_redis))
+        asked = asyncio.create_task(signals.asked.wait())
+        try:
+            await asyncio.wait((server, asked), return_when=asyncio.FIRST_COMPLETED)
+            if not server.done():
+                return 0  # told to stop before there was anything to stop
+            _announce(worker, server.result(), manner)
+            await _work(worker, manner, signals)
+        finally:
+            server.cancel()
+            asked.cancel()
+            for queue in worker.queues:
+                await queue.aclose()
+    if worker.handed_back:
+        note(f"grace passed: {count(worker.handed_back, 'running job')} handed back, no attempt charged")
+        return HANDED_BACK
+    return 0
+
+
+async def _work(worker: Worker, manner: Manner, signals: _Signals) -> None:
+    alive = Alive([queue.name for queue in worker.queues])
+    alive.open()
+    ticking = asyncio.create_task(_tick(alive, manner.parent, signals))
+    try:
+        await worker.run(burst=manner.burst)
+    finally:
+        ticking.cancel()
+        alive.close()
+
+
+async def _tick(alive: Alive, parent: int | None, signals: _Signals) -> None:
+    """Show that the loop turns; stop when the supervisor is gone, since nobody could stop us then."""
+    while True:
+        alive.touch()
+        if parent is not None and os.getppid() != parent:
+            signals.tell(signal.SIGTERM)
+            parent = None
+        await asyncio.sleep(EVERY)
+
+
+class _Signals:
+    """First stops, second cancels, third ends the process. By Python's own handlers: they come through a blocked loop."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.asked = asyncio.Event()
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        self._heard = 0
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM while the block runs."""
+        before = {one: signal.signal(one, self._hear) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+    def tell(self, number: int) -> None:
+        """Act as if a signal had come."""
+        self._hear(number, None)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self._heard += 1
+        if self._heard > 2:  # noqa: PLR2004 - the third
+            os._exit(128 + number)
+        self._loop.call_soon_threadsafe(self._stop if self._heard == 1 else self._cancel)
+
+    def _stop(self) -> None:
+        self.asked.set()
+        active = self._worker.active
+        if active:
+            within = duration(self._worker.grace)
+            note(f"stopping: {count(active, 'job')} may finish within {within}; a second signal cancels, a third kills")
+        self._worker.stop()
+
+    def _cancel(self) -> None:
+        note("cancelling what runs; a third signal kills")
+        self._worker.cancel()
+
+
+async def _server(queue: Queue, wait: float) -> str:
+    """Return kind and version of the server; raises what keeps us from it."""
+    store = (await queue.stores())[0]
+    try:
+        reply = await store.call((b"INFO", b"server"), wait=wait)
+    except StreamqError as problem:
+        if "NOPERM" not in str(problem) and "permission" not in str(problem):
+            raise
+        return "a server that does not say what it is"
+    told = dict(line.split(":", 1) for line in bytes(reply).decode().splitlines() if ":" in line)
+    if "valkey_version" in told:
+        return f"Valkey {told['valkey_version']}"
+    return f"Redis {told.get('redis_version', '?')}"
+
+
+def _announce(worker: Worker, server: str, manner: Manner) -> None:
+    handlers = sorted({name for queue in worker.queues for name in queue.handlers})
+    queues = [queue.name for queue in worker.queues]
+    if manner.log_style == "json":
+        log.info(
+            "streamq worker",
+            extra={
+                "event": "worker.starting",
+                "version": importlib.metadata.version("streamq"),
+                "server": server,
+                "url": worker.queues[0].where,
+                "queues": queues,
+                "handlers": handlers,
+                "concurrency": worker.concurrency,
+                "pid": os.getpid(),
+            },
+        )
+        return
+    dot = sign(" · ", ", ")
+    named = ", ".join(handlers[:SHOWN]) + (f" and {len(handlers) - SHOWN} more" if len(handlers) > SHOWN else "")
+    if manner.dev:
+        note(dot.join([f"  worker     {count(len(handlers), 'handler')}", f"concurrency {worker.concurrency}", named]))
+        return
+    note(
+        dot.join(
+            [
+                f"streamq {importlib.metadata.version('streamq')}",
+                f"Python {platform.python_version()}",
+                f"{server} at {worker.queues[0].where}",
+                f"{count(len(queues), 'queue')}: {', '.join(queues)}",
+                f"{count(len(handlers), 'handler')}: {named}" if handlers else "no handlers",
+                f"concurrency {worker.concurrency}",
+                f"pid {os.getpid()}",
+            ]
+        )
+    )
+    if not handlers:
+        note("  this worker has no handlers; declare one with @queue.handler before the worker starts")
