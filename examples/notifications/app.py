@@ -2,7 +2,8 @@
 # ruff: noqa: B008 - a default that says Depends(...) is how a handler asks for something
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import closing
 from typing import cast
 
 import msgspec
@@ -26,9 +27,9 @@ class Resources(msgspec.Struct, frozen=True):
     provider: HttpProvider
 
 
-async def open_resources() -> AsyncIterator[Resources]:
+async def open_resources() -> AsyncGenerator[Resources, None]:
     """Open the database and the providers' settings with the worker, and close them with it."""
-    with Store(settings.database_path) as store:
+    with closing(Store(settings.database_path)) as store:
         yield Resources(store, Mailer(settings), HttpProvider(settings))
 
 

@@ -160,7 +160,7 @@ class MailServer:
             return "451 4.7.1 Greylisted, please try again"
         self.received += 1
         (self._spool / f"{self.received:06d}.eml").write_bytes(content)
-        if first and fault == "reply lost" and server.transport is not None:
+        if first and fault == "reply lost" and isinstance(server.transport, asyncio.WriteTransport):
             server.transport.abort()
         return "250 2.0.0 Taken"
 

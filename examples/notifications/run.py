@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -108,13 +108,12 @@ class Story:
 
 async def run(count: int, folder: Path) -> int:
     """Run the story with everything on loopback, print the summary, and return the exit code."""
-    folder.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         for queue in queues:
             await stack.enter_async_context(queue)
         provider = stack.enter_context(ProviderServer(folder / "provider.jsonl"))
         mail = await stack.enter_async_context(MailServer(folder / "spool"))
-        store = stack.enter_context(Store(folder / "notifications.sqlite3"))
+        store = stack.enter_context(closing(Store(folder / "notifications.sqlite3")))
         crew = Crew(folder, worker_environment(folder, provider, mail))
         stack.push_async_callback(crew.stop)
         print(f"Server: {queues[0].where}. Provider: {provider.url}. Mail: 127.0.0.1:{mail.port}. Folder: {folder}.")
@@ -163,7 +162,9 @@ def main() -> int:
     os.environ.setdefault("STREAMQ_ENV", "development")
     try:
         with tempfile.TemporaryDirectory() as temporary:
-            return asyncio.run(run(arguments.count, (arguments.dir or Path(temporary)).resolve()))
+            folder: Path = (arguments.dir or Path(temporary)).resolve()
+            folder.mkdir(parents=True, exist_ok=True)
+            return asyncio.run(run(arguments.count, folder))
     except (StreamqError, TimeoutError, RuntimeError) as problem:
         print(f"{type(problem).__name__}: {problem}", file=sys.stderr)
         return 1

@@ -53,7 +53,10 @@ class NotificationService:
         return notification
 
     async def queue_notifications(self, notifications: Sequence[Notification]) -> None:
-        """Store many as PENDING, all or none, and enqueue them. What is stored but not enqueued, `requeue_pending` finds."""
+        """Store many as PENDING, all or none, and enqueue them.
+
+        What was stored and not enqueued, because the process died in between, `requeue_pending` finds.
+        """
         for one in notifications:
             render(one.notification_type_id, one.data)
         await asyncio.to_thread(self._store.add, notifications)

@@ -320,10 +320,11 @@ class Queue:
 
 
 def _arguments(name: str, payload: object) -> dict[str, Any]:
+    kind = type(payload).__name__
     if payload is None:
         return {}
     if isinstance(payload, Mapping):
         given: dict[Any, Any] = dict(cast("Any", payload))
         if all(isinstance(one, str) for one in given):
             return given
-    raise InvalidPayload(name, f"give a mapping of argument names to values, not {type(payload).__name__}")
+    raise InvalidPayload(name, f"give a mapping of argument names to values, not {kind}")

@@ -25,7 +25,8 @@ ALIVE_MS = 30_000
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """Jobs by state in one moment, and totals since the queue began. ``oldest`` age of the oldest waiting job, seconds.
+    """Jobs by state in one moment, and totals since the queue began. ``oldest`` age of the oldest waiting job,
+    seconds; ``due`` delayed jobs whose time has come but that nobody promoted yet.
 
     completed, failed (attempts), retried, snoozed, limited, cancelled, expired, stalled and replayed are totals.
     """
@@ -47,6 +48,7 @@ class Counts(msgspec.Struct, frozen=True):
     paused: bool = False
     pause_reason: str = ""
     oldest: float | None = None
+    due: int = 0
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
@@ -116,6 +118,7 @@ async def counts(store: Store) -> Counts:
         paused=paused is not None,
         pause_reason=(paused or "").partition(" ")[2],
         oldest=max(0, counted.now_ms - counted.oldest_ms) / 1000 if counted.oldest_ms else None,
+        due=counted.due,
         **totals,
     )
 

@@ -30,7 +30,7 @@ async def entry(store: Store, settings: Settings, spec: JobSpec[Any], default_la
     options = spec.options
     if len(spec.args) > settings.max_payload:
         raise PayloadTooLarge(spec.name, len(spec.args), settings.max_payload)
-    lane = default_lane if options.lane is None else options.lane
+    lane = int(default_lane if options.lane is None else options.lane)  # never an enum: hiredis refuses it
     if options is _options.DEFAULT:
         body = _wire.encode(Envelope(name=spec.name, args=msgspec.Raw(spec.args), lane=lane))
         return Entry(new_id(), lane, "0", body, custom=False, timeout=settings.enqueue_timeout)

@@ -227,7 +227,7 @@ class Worker:
             idle = all(joint.exchange.is_empty and not joint.exchange.hungry for joint in self._joints)
             if idle:
                 counts = [await queue.counts() for queue in self.queues]
-                if not any(one.active or (one.waiting and not one.paused) for one in counts):
+                if not any(one.active or one.due or (one.waiting and not one.paused) for one in counts):
                     return
                 for joint in self._joints:
                     joint.exchange.ring()

@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
 import redis
 
 from streamq import Context, Fixed, Job, Keep, Queue, Retry, Worker
 from streamq._store.keys import Keys
-from streamq._store.scripts import script
+from streamq._store.scripts import VERBS, script
 from tests.servers import Server
 
 PATIENCE = 15.0
@@ -51,6 +51,8 @@ class Scene:
 
     def __init__(self, server: Server, url: str, prefix: str, name: str = "q", **options: Any) -> None:
         self.server = server
+        self.url = url
+        self.others: list[Queue] = []
         self.keys = Keys(prefix, name)
         self.ledger = Ledger()
         self.acked: list[str] = []
@@ -82,6 +84,19 @@ class Scene:
             ledger.effects[ctx.job_id] += 1
 
         self.plain, self.flaky, self.slow = plain, flaky, slow
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for queue in (self.queue, *self.others):
+            await queue.aclose()
+
+    def another(self, **options: Any) -> Queue:
+        """A second Queue object on the same keys, as another process has: without handlers."""
+        queue = Queue(self.queue.name, url=self.url, prefix=self.queue.prefix, **options)
+        self.others.append(queue)
+        return queue
 
     def worker(self, **options: Any) -> Worker:
         """A worker with a short lease, so that tests are quick."""
@@ -199,6 +214,12 @@ class GhostWatch:
         self._since = {ghost: self._since.get(ghost, now) for ghost in ghosts}
         for since in self._since.values():
             self.oldest = max(self.oldest, now - since)
+
+
+def load_scripts(server: Server) -> None:
+    """Load every verb, so that the first call of one is answered and not refused as unknown."""
+    for verb in VERBS:
+        server.command("SCRIPT", "LOAD", script(verb).source)
 
 
 def run_script(server: Server, verb: str, keys: list[bytes], *args: bytes | str | int) -> Any:

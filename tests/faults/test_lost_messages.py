@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from streamq import JobState, Queue, Worker
+from streamq import JobState, Worker
 from streamq._runtime import exchange
-from tests.faults.scene import GhostWatch, Scene, until
+from tests.faults.scene import GhostWatch, Scene, load_scripts, until
 from tests.proxy import Fault, Proxy, Rule
 from tests.servers import Server
 
@@ -49,7 +49,7 @@ async def long(scene: Scene) -> None:
 
 async def parked(scene: Scene) -> None:
     """Jobs without a handler here wait until a worker has one: unpark."""
-    producer = Queue("q", url=scene.queue.where, prefix=scene.queue.prefix)
+    producer = scene.another()
     ids = [(await producer.enqueue("late", {"n": n})).id for n in range(10)]
     scene.acked += ids
     await until(lambda: scene.server.command("ZCARD", scene.keys.parked) == 10, "ten jobs parked")
@@ -59,7 +59,6 @@ async def parked(scene: Scene) -> None:
         """Now there is one."""
 
     await scene.settled()
-    await producer.aclose()
 
 
 async def cancelled(scene: Scene) -> None:
@@ -135,19 +134,19 @@ def name(case: object) -> str:
 
 
 async def play(server: Server, prefix: str, proxy: Proxy, rule: Rule, scenario: Play, lease: float) -> float:
-    scene = Scene(server, proxy.url, prefix)
-    worker: Worker = scene.worker(lease=lease)
-    async with worker, GhostWatch(scene, worker) as ghosts:
-        await scenario(scene)
-        if rule.label == "PING":
-            await scene.queue.ping()
-        await until(rule.fired.is_set, f"{rule.label} was sent")
-        await scene.settled()
-        # Whatever the loss left behind must be repaired by the worker itself, not by its end.
-        await until(lambda: not scene.pending(), "no pending entries", seconds=6)
-        oldest = ghosts.oldest
-    scene.check()
-    await scene.queue.aclose()
+    load_scripts(server)
+    async with Scene(server, proxy.url, prefix) as scene:
+        worker: Worker = scene.worker(lease=lease)
+        async with worker, GhostWatch(scene, worker) as ghosts:
+            await scenario(scene)
+            if rule.label == "PING":
+                await scene.queue.ping()
+            await until(rule.fired.is_set, f"{rule.label} was sent")
+            await scene.settled()
+            # Whatever the loss left behind must be repaired by the worker itself, not by its end.
+            await until(lambda: not scene.pending(), "no pending entries", seconds=6)
+            oldest = ghosts.oldest
+        scene.check()
     return oldest
 
 
@@ -179,8 +178,7 @@ async def test_a_connection_that_falls_silent_loses_and_doubles_nothing(
 
 
 async def test_three_lost_replies_in_a_row_make_no_double_job(server: Server, prefix: str) -> None:
-    async with Proxy(server.socket) as proxy:
-        scene = Scene(server, proxy.url, prefix)
+    async with Proxy(server.socket) as proxy, Scene(server, proxy.url, prefix) as scene:
         rule = proxy.rule("enqueue", Fault.LOSE_REPLY, times=3)
         await scene.add(50)
         assert rule.hits == 3
@@ -190,38 +188,32 @@ async def test_three_lost_replies_in_a_row_make_no_double_job(server: Server, pr
             await scene.settled()
         scene.check()
         scene.check_runs()
-        await scene.queue.aclose()
 
 
 async def test_every_reply_in_single_bytes(server: Server, prefix: str) -> None:
-    async with Proxy(server.socket, chunk=1) as proxy:
-        scene = Scene(server, proxy.url, prefix)
+    async with Proxy(server.socket, chunk=1) as proxy, Scene(server, proxy.url, prefix) as scene:
         async with scene.worker():
             await scene.add(30)
             await scene.add(5, scene.flaky)
             await scene.settled()
         scene.check()
         scene.check_runs()
-        await scene.queue.aclose()
 
 
 @pytest.mark.parametrize("at", [2, 7, 40, 200])
 async def test_a_reply_cut_anywhere_is_no_reply(at: int, server: Server, prefix: str) -> None:
-    async with Proxy(server.socket) as proxy:
-        scene = Scene(server, proxy.url, prefix)
+    async with Proxy(server.socket) as proxy, Scene(server, proxy.url, prefix) as scene:
         rules = [proxy.rule(verb, Fault.CUT_REPLY, nth=2, keep=at) for verb in ("enqueue", "fetch", "settle", "tick")]
         async with scene.worker(lease=15):
             await plain(scene)
             await until(lambda: all(rule.fired.is_set() for rule in rules), "each verb was cut")
             await scene.settled()
         scene.check()
-        await scene.queue.aclose()
 
 
 async def test_a_stalled_settle_reply_holds_up_nothing_for_long(server: Server, prefix: str) -> None:
     """A slow answer is waited for: the job is not run again, and what follows goes on."""
-    async with Proxy(server.socket) as proxy:
-        scene = Scene(server, proxy.url, prefix)
+    async with Proxy(server.socket) as proxy, Scene(server, proxy.url, prefix) as scene:
         rule = proxy.rule("settle", Fault.STALL_REPLY)
         async with scene.worker(lease=15):
             await scene.add(5)
@@ -231,12 +223,10 @@ async def test_a_stalled_settle_reply_holds_up_nothing_for_long(server: Server, 
             await scene.settled()
         scene.check()
         scene.check_runs()
-        await scene.queue.aclose()
 
 
 async def test_a_partition_of_all_connections_heals(server: Server, prefix: str) -> None:
-    async with Proxy(server.socket) as proxy:
-        scene = Scene(server, proxy.url, prefix)
+    async with Proxy(server.socket) as proxy, Scene(server, proxy.url, prefix) as scene:
         async with scene.worker(lease=15):
             await scene.add(20)
             await scene.settled()
@@ -251,4 +241,3 @@ async def test_a_partition_of_all_connections_heals(server: Server, prefix: str)
         assert took < 5
         scene.check()
         scene.check_runs()
-        await scene.queue.aclose()

@@ -84,6 +84,7 @@ class Supervisor:
         self._way = way
         self._children = [_Child(command) for _ in range(way.processes)]
         self._signals = 0
+        self._obeyed = 0
         self._changed = False
         self._stopping = False
         self._verdict: int | None = None
@@ -115,6 +116,9 @@ class Supervisor:
         self._waker.send(b"c")
 
     def _turn(self) -> None:
+        if self._obeyed < self._signals:
+            self._obeyed += 1
+            self._stop(signal.SIGTERM)
         for child in self._children:
             code = child.ended()
             if code is not None:
@@ -130,13 +134,14 @@ class Supervisor:
     def _rest(self) -> None:
         waiting = [child.next_start for child in self._children if child.process is None and child.done is None]
         pause = max(0.0, min(waiting) - time.monotonic()) if waiting else 1.0
-        if select.select([self._ear], [], [], min(pause, 1.0))[0]:
+        if self._obeyed == self._signals and select.select([self._ear], [], [], min(pause, 1.0))[0]:
             self._ear.recv(4096)
 
     def _bury(self, child: _Child, code: int) -> None:
         """Decide what the end of a child means: it was asked to, it is done, it shall be restarted, or all must end."""
         if self._stopping or (self._way.burst and code in (0, HANDED_BACK)):
-            child.done = code
+            # One that had not come as far as its own handlers ends of the signal itself.
+            child.done = 0 if code == -signal.SIGTERM else code
         elif self._way.reload and code not in (USAGE, REDIS):
             # It cannot be imported, or crashed: the next change may mend it, trying again before that will not.
             child.next_start = float("inf")
@@ -193,13 +198,13 @@ class Supervisor:
             child.process = None
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        # Only counted: it may come while a child is being started, who would then never hear of it.
         del frame
         self._signals += 1
         if self._signals > 2:  # noqa: PLR2004 - the third
             for child in self._children:
                 child.signal(signal.SIGKILL)
             os._exit(128 + number)
-        self._stop(signal.SIGTERM)
 
     def _outcome(self) -> int:
         if self._verdict is not None:

@@ -18,8 +18,8 @@ class Keep(msgspec.Struct, frozen=True):
     age: Seconds | None = None
 
     def __post_init__(self) -> None:
-        if self.count is not None and not 0 <= self.count <= 10_000_000:
-            raise ConfigError("Keep(count)", self.count, "must be from 0 to 10,000,000")
+        if self.count is not None and (type(self.count) is not int or not 0 <= self.count <= 10_000_000):
+            raise ConfigError("Keep(count)", self.count, "must be a whole number from 0 to 10,000,000")
         if self.age is not None:
             millis("Keep(age)", self.age)
         if self.count is None and self.age is None:

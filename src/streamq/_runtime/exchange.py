@@ -17,7 +17,7 @@ from .._store import verbs as _verbs
 from .._store.clock import ServerClock
 from .._store.link import Command, Link, LinkDown, Refused, Reply, ReplyError, redacted
 from .._store.session import check_server
-from .._store.verbs import MAX_ITEMS, TickInput, WorkerVerbs
+from .._store.verbs import MAX_ITEMS, Item, TickInput, WorkerVerbs
 from ..errors import ServerUnfit, StreamqError
 from .attempt import Attempt
 from .settler import Settler
@@ -200,6 +200,8 @@ class Exchange:
                 replies = []
             for read, reply in zip(readers, replies, strict=False):
                 read(reply)
+            # Attempts that were just started run up to their first wait; what needs none is settled in the next call.
+            await asyncio.sleep(0)
             if self._trouble:
                 self._trouble = False
                 await asyncio.sleep(random.uniform(0.02, 0.2))  # noqa: S311 - jitter
@@ -341,13 +343,21 @@ class Exchange:
 
     def _settled(self, reply: Reply) -> None:
         if not isinstance(reply, ReplyError):
-            self.table.forget(self.settler.answered(reply))
+            items = self.settler.answered(reply)
+            self.table.forget(items)
+            self._note_retries(items)
         elif reply.passes:
             self._trouble = True
         elif reply.code == "SQVERSION":
             raise self.host.error_text(reply)
         else:
             self.table.abandon(self.settler.refused(reply))
+
+    def _note_retries(self, items: Sequence[Item]) -> None:
+        for item in items:
+            if item.verb == b"r":
+                when = str(item.args[0])
+                self._set_due(int(when[1:]) + (self.clock.now_ms() if when[0] == "+" else 0))
 
     def _fetched(self, reply: Reply, asked: float) -> None:
         if self._failed(reply):

@@ -39,6 +39,7 @@ class Counted(NamedTuple):
     window: int
     lanes: tuple[int, ...]
     lanes_pending: tuple[int, ...]
+    due: int
 
 
 async def look(store: Store, job_id: str, *, channel: str = "", full: bool = True, wait: float = 5.0) -> Look:
@@ -109,13 +110,14 @@ async def counts(store: Store) -> Counted:
     head = (
         keys.meta, *keys.lanes, keys.taken, keys.delayed, keys.parked, keys.dead_index, keys.index, keys.window,
     )  # fmt: skip
-    now, meta, entries, pending, delayed, parked, dead, unsettled, oldest, window, lanes, held = await store.call(
+    now, meta, entries, pending, delayed, parked, dead, unsettled, oldest, window, lanes, held, due = await store.call(
         script("counts").call(head)
     )
     return Counted(
         int(now), {name: value.decode("utf-8", "replace") for name, value in pairs(meta).items()}, entries, pending,
         delayed, parked, dead, unsettled, int(oldest.split(b"-")[0]) if oldest else 0, window, tuple(lanes),
         tuple(held),
+        due,
     )  # fmt: skip
 
 

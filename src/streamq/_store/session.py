@@ -53,6 +53,10 @@ class Store:
 
     async def call(self, command: Command, *, wait: float = 5.0) -> Reply:
         """Call a verb that may be repeated; see `Session.call`."""
+        return (await self.session().call(command, wait=wait))[0]
+
+    async def call_noting(self, command: Command, *, wait: float = 5.0) -> tuple[Reply, bool]:
+        """Call a verb; also whether an earlier sending of it may have been run, whose reply was lost."""
         return await self.session().call(command, wait=wait)
 
 
@@ -97,20 +101,22 @@ class Session:
             await self.call((b"PING",))
         return self.clock.now_ms()
 
-    async def call(self, command: Command, *, wait: float = 5.0) -> Reply:
-        """Return the reply to a command that may be sent again; retries for ``wait`` seconds.
+    async def call(self, command: Command, *, wait: float = 5.0) -> tuple[Reply, bool]:
+        """Return the reply to a command that may be sent again, and whether a lost sending may have been run.
+
+        Retries for ``wait`` seconds; an answer may take half of that, so that a silent connection leaves time to retry.
 
         Raises `RedisUnavailable` when nothing answered in time, `ServerUnfit` for what waiting does not mend.
         """
         deadline = asyncio.get_running_loop().time() + wait
-        pause = 0.02
+        pause, again = 0.02, False
         async with self._slots:
             while True:
                 link = self._idle.pop() if self._idle else Link(self.store.url, "streamq")
                 try:
                     await link.connect()
                     await self._check_once(link)
-                    reply = await link.call(*command)
+                    reply = await link.call(*command, timeout=max(1.0, wait / 2))
                     self._idle.append(link)
                 except Refused as problem:
                     await link.close()
@@ -119,12 +125,13 @@ class Session:
                     ) from None
                 except LinkDown as problem:
                     await link.close()
+                    again = again or problem.sent
                     reply = ReplyError("LOADING", problem.reason)
                 except BaseException:
                     await link.close()
                     raise
                 if not isinstance(reply, ReplyError):
-                    return reply
+                    return reply, again
                 if not reply.passes:
                     raise server_error(self.store.url, self.store.queue, reply)
                 if asyncio.get_running_loop().time() >= deadline:

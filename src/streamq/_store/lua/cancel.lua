@@ -4,17 +4,20 @@
 -- ARGV: 1 protocol; 2 record lifetime ms; 3 control channel; 4 done channel prefix; 5 record; 6 1 to ask running jobs to
 --   stop, 0 to leave them; 7.. ids (500 at most)
 -- Reply: string, one letter per id: c cancelled, a active (asked to stop), s active (left alone), g gone.
--- Replay: what is gone stays gone; a running job is asked again. The mark is written before the message is sent.
+-- Replay: what this very call cancelled is answered c again; a running job is asked again. The mark is written before the message is sent.
 local meta, index = KEYS[1], KEYS[2]
 local refused = wrong_protocol(redis.call('HGET', meta, PROTOCOL_FIELD), ARGV[1])
 if refused then return refused end
 local answers = {}
 for n = 7, #ARGV do
-  local id, answer = ARGV[n], 'c'
+  local id, answer, done = ARGV[n], 'c', false
   local row = redis.call('HGET', index, id)
   local place = row and string.sub(row, 1, 1)
   if not row then
-    answer = 'g'
+    -- A call whose reply was lost finds its own record, to the byte: the answer is the same again.
+    local record = redis.pcall('GET', KEYS[n + 7])
+    answer = record == ARGV[5] and 'c' or 'g'
+    done = answer == 'c'
   elseif place == 'd' then
     redis.call('ZREM', KEYS[9], id)
     redis.call('HDEL', KEYS[10], id)
@@ -38,7 +41,7 @@ for n = 7, #ARGV do
       redis.call('XDEL', key, entry)
     end
   end
-  if answer == 'c' then
+  if answer == 'c' and not done then
     redis.call('SET', KEYS[n + 7], ARGV[5], 'PX', ARGV[2])
     redis.call('HDEL', index, id)
     redis.call('HINCRBY', meta, 'cancelled', 1)

@@ -3,7 +3,7 @@
 --   12 window list
 -- ARGV: none
 -- Reply: {now ms, meta fields and values, entries, pending, delayed, parked, dead, unsettled, oldest entry id or '',
---   window, {entries per lane}, {pending per lane}}
+--   window, {entries per lane}, {pending per lane}, delayed jobs whose time has come}
 -- Replay: reads only.
 local entries, pending, oldest, by_lane, pending_by_lane = 0, 0, '', {}, {}
 for n = 2, 7 do
@@ -30,5 +30,5 @@ end
 return {
   whole(now_ms()), redis.call('HGETALL', KEYS[1]), entries, pending, redis.call('ZCARD', KEYS[8]),
   redis.call('ZCARD', KEYS[9]), redis.call('HLEN', KEYS[10]), redis.call('HLEN', KEYS[11]), oldest,
-  redis.call('LLEN', KEYS[12]), by_lane, pending_by_lane,
+  redis.call('LLEN', KEYS[12]), by_lane, pending_by_lane, redis.call('ZCOUNT', KEYS[8], '-inf', whole(now_ms())),
 }

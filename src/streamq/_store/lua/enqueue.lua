@@ -22,12 +22,15 @@ local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused')
 local refused = wrong_protocol(m[1], protocol)
 if refused then return refused end
 local unsettled = redis.call('HLEN', index)
-redis.call('LLEN', bell)
-redis.call('HLEN', dead)
+local silent = redis.call('LLEN', bell) == 0
 local now = now_ms()
 local ids, next_record, checked = {}, 13, {}
 for n = 6, #ARGV, 4 do
   ids[#ids + 1] = ARGV[n]
+  if #ARGV[n + 1] > 1 and not checked.dead then
+    checked.dead = true
+    redis.call('HLEN', dead)
+  end
   local place = ARGV[n + 2] == '0' and string.sub(ARGV[n + 1], 1, 1) or 'd'
   if not checked[place] then
     checked[place] = true
@@ -82,7 +85,7 @@ for n = 1, #ids do
   end
 end
 if #places > 0 then redis.call('HSET', index, unpack(places)) end
-if waiting and not m[2] then ring(bell) end
+if waiting and silent and not m[2] then redis.call('LPUSH', bell, '1') end
 if first_due then
   local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
   if tonumber(head[2]) >= first_due then redis.call('SPUBLISH', channel, 'due ' .. whole(first_due)) end

@@ -1,0 +1,72 @@
+"""``streamq pause``, ``resume``, ``drain``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from .connect import awaited, known, opened, several
+from .options import Command, chosen, printing
+from .say import confirm, count
+from .show import emit
+
+
+@click.command(cls=Command)
+@click.argument("queue_names", nargs=-1, metavar="[QUEUE]...")
+@click.option("--all", "everything", is_flag=True, help="Every queue of the prefix.")
+@click.option("--reason", default="", help="Shown to whoever wonders why nothing runs.")
+@printing
+@awaited
+async def pause(queue_names: Sequence[str], **options: Any) -> None:
+    """Hand out no more jobs of QUEUE, anywhere; running ones finish."""
+    changed: dict[str, bool] = {}
+    for name in await several(queue_names, options):
+        async with opened(name, options) as queue:
+            changed[name] = await queue.pause(reason=options["reason"])
+    _tell(changed, "paused", "is paused already", options)
+
+
+@click.command(cls=Command)
+@click.argument("queue_names", nargs=-1, metavar="[QUEUE]...")
+@click.option("--all", "everything", is_flag=True, help="Every queue of the prefix.")
+@printing
+@awaited
+async def resume(queue_names: Sequence[str], **options: Any) -> None:
+    """Hand out the jobs of QUEUE again."""
+    changed: dict[str, bool] = {}
+    for name in await several(queue_names, options):
+        async with opened(name, options) as queue:
+            changed[name] = await queue.resume()
+    _tell(changed, "resumed", "was not paused", options)
+
+
+@click.command(cls=Command)
+@click.argument("queue_name", metavar="QUEUE")
+@click.option("--include-delayed", is_flag=True, help="Remove delayed jobs as well.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@printing
+@awaited
+async def drain(queue_name: str, **options: Any) -> None:
+    """Remove what waits in QUEUE and has not started, for good; running jobs go on."""
+    as_json = chosen(options, "as_json")
+    async with opened(await known(queue_name, options), options) as queue:
+        counts = await queue.counts()
+        there = counts.waiting + counts.parked + (counts.delayed if options["include_delayed"] else 0)
+        if not options["dry_run"] and there:
+            confirm(f"Remove {count(there, 'job')} from {queue.name}? They are gone for good.", yes=options["yes"])
+        removed = there if options["dry_run"] else await queue.drain(include_delayed=options["include_delayed"])
+    if as_json:
+        emit({"queue": queue.name, "removed": removed, "dry_run": options["dry_run"]})
+    else:
+        click.echo(f"{'would remove ' if options['dry_run'] else ''}{count(removed, 'job')}" + ("" if options["dry_run"] else " removed"))
+
+
+def _tell(changed: dict[str, bool], done: str, already: str, options: dict[str, Any]) -> None:
+    if chosen(options, "as_json"):
+        emit({"queues": [{"queue": name, "changed": value} for name, value in changed.items()]})
+        return
+    for name, value in changed.items():
+        click.echo(f"{name} {done if value else already}")

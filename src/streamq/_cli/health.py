@@ -1,0 +1,54 @@
+"""``streamq health``: an exit code for probes. The local half imports nothing of streamq but the command line itself."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from . import alive
+from .options import DURATION, Command, chosen, one_queue, printing
+
+
+@click.command(cls=Command)
+@click.option("--live", is_flag=True, help="Only: do the event loops of this machine's workers turn? Asks no server.")
+@one_queue
+@click.option("--max-lag", type=click.IntRange(0), help="Unhealthy with more jobs waiting than this.")
+@click.option("--max-age", type=DURATION, help="Unhealthy when the oldest has waited longer.")
+@click.option("--stale", type=DURATION, default=alive.STALE, help="With --live: a loop that is silent so long is stuck.  [default: 10s]")
+@printing
+@click.pass_context
+def health(ctx: click.Context, **options: Any) -> None:
+    """Exit with 0 if all is well, 1 if not, 4 if Redis cannot be reached.
+
+    For a liveness probe use --live: a Redis that is away must not restart workers. Without it every queue needs a
+    worker while jobs wait.
+    """
+    if not options["live"]:
+        ready = importlib.import_module(".ready", __package__)
+        ctx.exit(ready.check(options))
+    ctx.exit(_live(options))
+
+
+def _live(options: dict[str, Any]) -> int:
+    wanted: str | None = options["queue_name"]
+    workers = [one for one in alive.look() if wanted is None or wanted in one.queues]
+    stuck = [one for one in workers if one.age > options["stale"]]
+    well = bool(workers) and not stuck
+    if chosen(options, "as_json"):
+        found = [{"pid": one.pid, "age": round(one.age, 3), "queues": one.queues} for one in workers]
+        click.echo(json.dumps({"healthy": well, "workers": found}))
+    elif not workers:
+        click.echo("no worker runs here" + (f" for queue {wanted}" if wanted else ""))
+    else:
+        click.echo(_sentence(workers, stuck))
+    return 0 if well else 1
+
+
+def _sentence(workers: Sequence[alive.Seen], stuck: Sequence[alive.Seen]) -> str:
+    if not stuck:
+        return f"{len(workers)} worker{'s' if len(workers) > 1 else ''} alive"
+    return "; ".join(f"worker {one.pid} has not turned its loop for {one.age:.0f} s" for one in stuck)

@@ -1,0 +1,6 @@
+"""This folder decides nothing with a clock, a loop or a server: all of it takes about a second."""
+
+from hypothesis import settings
+
+settings.register_profile("core", max_examples=50, deadline=None)
+settings.load_profile("core")
