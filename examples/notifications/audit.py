@@ -13,9 +13,13 @@ from .store import Store
 
 
 class Audit:
-    """Reads the store and the folder of a run that is over. ``stats``: of the queues, before they were cleaned."""
+    """Reads the store and the folder of a run that is over.
 
-    def __init__(self, store: Store, folder: Path, stats: Collection[Counts]) -> None:
+    ``before`` and ``stats``: of the queues, at its start and end. Counters of a queue go on from run to run.
+    """
+
+    def __init__(self, store: Store, folder: Path, before: Collection[Counts], stats: Collection[Counts]) -> None:
+        self._before = before
         self._rows = {status: store.with_status(status) for status in Status}
         self._stats = stats
         self._mails = [str(message_from_bytes(path.read_bytes())["Message-ID"]) for path in folder.glob("spool/*.eml")]
@@ -27,11 +31,11 @@ class Audit:
         return {
             **{f"{channel} sent": len(self._of(Status.SENT, channel)) for channel in Channel},
             "failed for good": len(self._rows[Status.FAILED]),
-            "retried after an error": sum(one.retried for one in self._stats),
-            "put off by Retry-After": sum(one.limited for one in self._stats),
+            "retried after an error": self._grown("retried"),
+            "put off by Retry-After": self._grown("limited"),
             "retried by hand": by_hand,
-            "replayed dead letters": sum(one.replayed for one in self._stats),
-            "reclaimed from the killed worker": sum(one.stalled for one in self._stats),
+            "replayed dead letters": self._grown("replayed"),
+            "reclaimed from the killed worker": self._grown("stalled"),
             "duplicates refused by idempotency key": duplicates,
             "mails received": len(self._mails),
             "distinct Message-IDs": len(set(self._mails)),
@@ -55,6 +59,9 @@ class Audit:
             f"{failed} rows are FAILED, but there are {dead} dead letters": failed != dead,
         }
         return [text for text, wrong in told.items() if wrong]
+
+    def _grown(self, counter: str) -> int:
+        return sum(getattr(one, counter) for one in self._stats) - sum(getattr(one, counter) for one in self._before)
 
     def _of(self, status: Status, *channels: Channel) -> list[Row]:
         return [row for row in self._rows[status] if row.notification.channel in channels]

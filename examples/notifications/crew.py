@@ -21,10 +21,10 @@ class Crew:
     async def start(self) -> Process:
         """Start a worker."""
         self._started += 1
-        program = [sys.executable, "/tmp/nw.py"]
+        program = shutil.which("streamq", path=str(Path(sys.executable).parent)) or "streamq"
         with (self._folder / f"worker-{self._started}.log").open("wb") as log:
             worker = await asyncio.create_subprocess_exec(
-                *(*program, "worker", "examples.notifications.app:queues", "--lease", "3"),
+                *(program, "worker", "examples.notifications.app:queues", "--lease", "3"),
                 *("--concurrency", self._environment["JOB_CONCURRENCY"]),
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,

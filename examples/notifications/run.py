@@ -118,11 +118,12 @@ async def run(count: int, folder: Path) -> int:
         stack.push_async_callback(crew.stop)
         print(f"Server: {queues[0].where}. Provider: {provider.url}. Mail: 127.0.0.1:{mail.port}. Folder: {folder}.")
 
+        service = NotificationService(store)
+        before = await service.get_queue_stats()
         story = Story(count, store, provider, crew)
         await story.tell()
 
-        service = NotificationService(store)
-        audit = Audit(store, folder, (await service.get_queue_stats()).values())
+        audit = Audit(store, folder, before.values(), (await service.get_queue_stats()).values())
         for name, figure in audit.figures(by_hand=story.by_hand, duplicates=provider.duplicates).items():
             print(f"  {name:<38} {figure:>6,}")
         complaints = audit.complaints(count)

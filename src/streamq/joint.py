@@ -77,6 +77,7 @@ class Joint:
         self.exchange.host = self
         self.exchange.table.joined = self
         self.exchange.on_rest = self.bell.look
+        self.exchange.on_away = store.away
 
     def accept(self, attempt: Attempt) -> Item | None:
         """Return how to settle an attempt that is not to be run, None to run it."""

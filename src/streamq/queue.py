@@ -311,6 +311,8 @@ class Queue:
             url, self._server = await _settings.find_server(self.name, self._settings.url)
             if self._store is None:
                 self._store = Store(url, self.prefix, self.name, max_pending=self._settings.max_pending)
+                if self._server is not None:
+                    self._store.reviver = self._server.revive
         return self._store
 
     @property

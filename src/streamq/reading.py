@@ -25,9 +25,9 @@ ALIVE_MS = 30_000
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """Jobs by state in one moment, and totals since the queue began. ``oldest`` age of the oldest waiting job,
-    seconds; ``due`` delayed jobs whose time has come but that nobody promoted yet.
+    """Jobs by state in one moment, and totals since the queue began.
 
+    oldest: age of the oldest waiting job, seconds. due: delayed jobs whose time has come but that nobody promoted yet.
     completed, failed (attempts), retried, snoozed, limited, cancelled, expired, stalled and replayed are totals.
     """
 

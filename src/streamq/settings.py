@@ -15,7 +15,7 @@ import msgspec
 
 from . import _embedded
 from ._core import backoff as _backoff
-from ._core import names, units
+from ._core import names, retention, units
 from ._core import options as _options
 from ._core.backoff import Backoff, Exponential
 from ._core.handler import Registry
@@ -97,8 +97,8 @@ def check(options: QueueOptions, environ: Mapping[str, str]) -> Settings:
         defaults=defaults,
         max_pending=whole("max_pending", options.get("max_pending"), least=1) or 0,
         max_payload=whole("max_payload", options.get("max_payload", 262_144), least=64, most=64 * 1024 * 1024) or 0,
-        keep_completed=options.get("keep_completed", Keep(count=1000)),
-        keep_dead=options.get("keep_dead", Keep(age=30 * 86_400.0)),
+        keep_completed=retention.checked("keep_completed", options.get("keep_completed", Keep(count=1000))),
+        keep_dead=retention.checked("keep_dead", options.get("keep_dead", Keep(age=30 * 86_400.0))),
         result_ttl=units.seconds("result_ttl", options.get("result_ttl", 3600.0), least=1),
         enqueue_timeout=units.seconds("enqueue_timeout", options.get("enqueue_timeout", 10.0), least=0.001),
     )

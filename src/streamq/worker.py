@@ -92,8 +92,8 @@ class Worker:
         """
         async with AsyncExitStack() as stack:
             self._stack = stack
-            await self._start()
             try:
+                await self._start()
                 await self._until_stopped(burst=burst)
             finally:
                 await self._finish()
@@ -131,9 +131,9 @@ class Worker:
         try:
             async with AsyncExitStack() as stack:
                 self._stack = stack
-                await self._start()
-                ready.set_result(None)
                 try:
+                    await self._start()
+                    ready.set_result(None)
                     await self._until_stopped(burst=False)
                 finally:
                     await self._finish()
@@ -148,7 +148,7 @@ class Worker:
         self.started_ms = time.time_ns() // 1_000_000
         await self._stack.enter_async_context(SharedContext())
         for queue in self.queues:
-            self._joints.append(await self._join(queue))
+            await self._join(queue)
         self._keeper = Keeper([joint.exchange for joint in self._joints], self.lease)
         for joint in self._joints:
             joint.exchange.on_tick = self._ticked
@@ -170,9 +170,10 @@ class Worker:
             },
         )
 
-    async def _join(self, queue: Queue) -> Joint:
+    async def _join(self, queue: Queue) -> None:
         store = (await queue.stores())[0]
         joint = Joint(self, queue, store, self._slots)
+        self._joints.append(joint)
         deadline = time.monotonic() + self._wait_for_redis
         while True:
             try:
@@ -185,7 +186,6 @@ class Worker:
         await store.session().announce()
         states = [await self._stack.enter_async_context(lifespan()) for lifespan in joint.wiring.lifespans]
         joint.executor.state = states[0] if len(states) == 1 else states or None
-        return joint
 
     def _spawn(self, work: Any) -> None:
         self._tasks.append(asyncio.create_task(work))
@@ -256,7 +256,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             for exchange in exchanges:
-                if exchange.is_empty:
+                if exchange.is_empty and self._tasks:
                     await exchange.leave()
                 await exchange.close()
         log.info(

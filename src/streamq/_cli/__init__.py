@@ -1,4 +1,4 @@
-"""The command line. It talks: to a person, to a shell, to a process manager. Everything it does goes through the public doors.
+"""The command line. It talks: to a person, a shell, a process manager.
 
 One module a command, imported when that command is chosen, so that ``streamq --help`` answers at once.
 """

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-try:
+if sys.platform != "win32":  # there a dead worker's file is told by its age alone
     import fcntl
-except ImportError:  # Windows: a dead worker's file is told by its age alone
-    fcntl = None  # type: ignore[assignment]
 
 EVERY = 2.0
 """Seconds between two touches."""
@@ -93,13 +92,13 @@ def look() -> Iterator[Seen]:
 
 
 def _locked(fd: int) -> None:
-    if fcntl is not None:
+    if sys.platform != "win32":
         fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 def _is_held(path: Path) -> bool:
     """Whether the process that made the file lives: the kernel frees its lock when it ends, however it ends."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return time.time() - path.stat().st_mtime < FORGET
     fd = os.open(path, os.O_RDONLY)
     try:

@@ -58,13 +58,11 @@ async def apply(
 
     await asyncio.gather(*(one(job_id) for job_id in ids))
     done = len(ids) - len(skipped)
-    _tell(
-        {"matched": len(ids), "done": done, "skipped": skipped}, f"{count(done, noun)} {verb.done}", manner
-    )
+    _tell({"matched": len(ids), "done": done, "skipped": skipped}, f"{count(done, noun)} {verb.done}", manner)
     if skipped and not manner.as_json:
         for job_id, why in list(skipped.items())[:10]:
             note(f"  not {job_id}: {why}")
-        if len(skipped) > 10:  # noqa: PLR2004 - enough to see what is the matter
+        if len(skipped) > 10:
             note(f"  and {len(skipped) - 10} more")
     if skipped:
         raise click.exceptions.Exit(1)

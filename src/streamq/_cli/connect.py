@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -43,7 +43,7 @@ def server_url(options: dict[str, Any]) -> str:
 
 
 @asynccontextmanager
-async def opened(name: str, options: dict[str, Any]) -> AsyncIterator[Queue]:
+async def opened(name: str, options: dict[str, Any]) -> AsyncGenerator[Queue]:
     """Open a queue by name, for looking and managing; the app that owns it is not needed."""
     queue = Queue(name, url=server_url(options), prefix=chosen(options, "prefix"), enqueue_timeout=5.0)
     try:

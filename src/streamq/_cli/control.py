@@ -61,7 +61,10 @@ async def drain(queue_name: str, **options: Any) -> None:
     if as_json:
         emit({"queue": queue.name, "removed": removed, "dry_run": options["dry_run"]})
     else:
-        click.echo(f"{'would remove ' if options['dry_run'] else ''}{count(removed, 'job')}" + ("" if options["dry_run"] else " removed"))
+        click.echo(
+            f"{'would remove ' if options['dry_run'] else ''}{count(removed, 'job')}"
+            + ("" if options["dry_run"] else " removed")
+        )
 
 
 def _tell(changed: dict[str, bool], done: str, already: str, options: dict[str, Any]) -> None:

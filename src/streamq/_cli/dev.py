@@ -25,16 +25,22 @@ from .worker import app_options, log_options, supervise
 @click.command(cls=Command)
 @click.argument("apps", nargs=-1, metavar="[APP]...")
 @app_options
-@click.option("-c", "--concurrency", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Jobs at a time.")
+@click.option(
+    "-c", "--concurrency", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Jobs at a time."
+)
 @click.option("--grace", type=DURATION, default=5.0, help="What running jobs get at stop.  [default: 5s]")
-@click.option("--reload/--no-reload", default=None, help="Start anew when a Python file changes.  [default: if possible]")
+@click.option(
+    "--reload/--no-reload", default=None, help="Start anew when a Python file changes.  [default: if possible]"
+)
 @click.option("--reload-dir", multiple=True, type=click.Path(exists=True), help="Watch this instead of --app-dir.")
-@click.option("--data-dir", default=".", type=click.Path(file_okay=False), help="The folder whose .streamq/ holds the jobs.")
+@click.option(
+    "--data-dir", default=".", type=click.Path(file_okay=False), help="The folder whose .streamq/ holds the jobs."
+)
 @click.option("--reset", is_flag=True, help="Delete the folder's jobs first.")
 @click.option("-y", "--yes", is_flag=True, help="With --reset: do not ask.")
 @log_options
 @click.pass_context
-def dev(ctx: click.Context, apps: Sequence[str], **options: Any) -> None:
+def dev(ctx: click.Context, /, apps: Sequence[str], **options: Any) -> None:
     """Run APP on a server of this folder's own; nothing else has to be installed or started.
 
     APP is "module:attribute" of a Queue; without one, that of STREAMQ_APP or pyproject.toml, else app:queue. The jobs

@@ -1,4 +1,4 @@
-"""``streamq health``: an exit code for probes. The local half imports nothing of streamq but the command line itself."""
+"""``streamq health``: an exit code for probes. The local half needs nothing else of streamq."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ from .options import DURATION, Command, chosen, one_queue, printing
 @one_queue
 @click.option("--max-lag", type=click.IntRange(0), help="Unhealthy with more jobs waiting than this.")
 @click.option("--max-age", type=DURATION, help="Unhealthy when the oldest has waited longer.")
-@click.option("--stale", type=DURATION, default=alive.STALE, help="With --live: a loop that is silent so long is stuck.  [default: 10s]")
+@click.option(
+    "--stale",
+    type=DURATION,
+    default=alive.STALE,
+    help="With --live: a loop that is silent so long is stuck.  [default: 10s]",
+)
 @printing
 @click.pass_context
-def health(ctx: click.Context, **options: Any) -> None:
+def health(ctx: click.Context, /, **options: Any) -> None:
     """Exit with 0 if all is well, 1 if not, 4 if Redis cannot be reached.
 
     For a liveness probe use --live: a Redis that is away must not restart workers. Without it every queue needs a

@@ -90,7 +90,9 @@ def _module(target: str, name: str, folder: str) -> ModuleType:
         said = " ".join(str(problem).split()) or "no message"
         where = "" if isinstance(problem, SyntaxError) else _place(problem, folder)
         raise AppImportError(
-            target, f"importing {name} raised {type(problem).__name__}: {said}{where}", f"try: python -c 'import {name}'"
+            target,
+            f"importing {name} raised {type(problem).__name__}: {said}{where}",
+            f"try: python -c 'import {name}'",
         ) from None
 
 
@@ -115,7 +117,11 @@ def _nearest(holder: Any, part: str, name: str) -> str:
     near = difflib.get_close_matches(part, [one for one in dir(holder) if not one.startswith("_")], n=1)
     if near:
         return f"did you mean {name}:{near[0]}?"
-    usable = [one for one, value in vars(holder).items() if isinstance(value, Queue | Worker)] if isinstance(holder, ModuleType) else []
+    usable = (
+        [one for one, value in vars(holder).items() if isinstance(value, Queue | Worker)]
+        if isinstance(holder, ModuleType)
+        else []
+    )
     if usable:
         return "it has " + ", ".join(f"{name}:{one}" for one in usable)
     return 'it has no Queue at all; write queue = Queue("name") there'
@@ -126,8 +132,8 @@ def _queues(target: str, found: Any) -> Sequence[Queue]:
         return (found,)
     if isinstance(found, Worker):
         return found.queues
-    if isinstance(found, list | tuple):
-        members = cast("Sequence[object]", found)
+    members = cast("Sequence[object]", found) if type(found) in (list, tuple) else ()
+    if members:
         queues = [one for one in members if isinstance(one, Queue)]
         if queues and len(queues) == len(members):
             return queues

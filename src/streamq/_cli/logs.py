@@ -83,7 +83,9 @@ class RichHandler(logging.Handler):
 
     def _line(self, record: logging.LogRecord) -> Any:
         more = extras(record)
-        sign, style = self.SIGNS.get(str(more.get("event")), ("", "yellow" if record.levelno >= logging.WARNING else ""))
+        sign, style = self.SIGNS.get(
+            str(more.get("event")), ("", "yellow" if record.levelno >= logging.WARNING else "")
+        )
         line = self._text(_clock(record).partition(" ")[2] + " ", style="dim")
         if "job_id" in more and sign:
             line.append(f" {sign} ", style=style).append(str(more.get("handler")), style="bold")
@@ -106,7 +108,9 @@ def configure(style: str | None, level: str, *, untouched: bool) -> str:
     if style is None:
         style = "rich" if has_rich and sys.stderr.isatty() else "plain"
     if style == "rich" and not has_rich:
-        raise CliError("--log-format rich needs the package rich", 'pip install "streamq[cli]"', "or --log-format plain")
+        raise CliError(
+            "--log-format rich needs the package rich", 'pip install "streamq[cli]"', "or --log-format plain"
+        )
     if untouched:
         return style
     handler: logging.Handler = RichHandler() if style == "rich" else logging.StreamHandler()

@@ -126,9 +126,11 @@ def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None: 
 @click.option("--prefix", help='Prefix of all keys; else STREAMQ_PREFIX, "streamq".')
 @click.option("--json", "as_json", is_flag=True, help="Print data as one JSON document, streams as JSON lines.")
 @click.option("--no-color", is_flag=True, help="No colours; the same as NO_COLOR=1.")
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
 @click.pass_context
-def cli(ctx: click.Context, **options: Any) -> None:
+def cli(ctx: click.Context, /, **options: Any) -> None:
     """Jobs in the background: run them, send them, see them, mend them.
 
     `streamq COMMAND --help` explains a command, `--help-env` names its environment variables.

@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 
-STATES = ("waiting", "active", "delayed", "parked", "completed", "dead")
+STATES: tuple[str, ...] = ("waiting", "active", "delayed", "parked", "completed", "dead")
 _ALIASES = {"wait": "waiting", "prioritized": "waiting", "failed": "dead", "running": "active", "scheduled": "delayed"}
 
 
@@ -33,65 +33,49 @@ def parse_duration(text: str) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-class Duration(click.ParamType):
-    """A duration, as seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds."""
-        if isinstance(value, int | float):
-            return float(value)
-        try:
-            return parse_duration(value)
-        except ValueError:
-            self.fail(f"{value!r} is no duration; write 250ms, 90s, 5m, 1h30m or 2d", param, ctx)
+def duration(value: str | float) -> float:
+    """Convert a duration to seconds."""
+    if isinstance(value, int | float):
+        return float(value)
+    try:
+        return parse_duration(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no duration; write 250ms, 90s, 5m, 1h30m or 2d") from None
 
 
-class Rate(click.ParamType):
-    """So many a second: "50", "50/s", "600/m"."""
-
-    name = "rate"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return how many a second."""
-        if isinstance(value, int | float):
-            return float(value)
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/(s|m|h))?", value.strip())
-        if found is None or not float(found[1]):
-            self.fail(f"{value!r} is no rate; write 50/s or 600/m", param, ctx)
-        return float(found[1]) / _SECONDS[found[2] or "s"]
+def rate(value: str | float) -> float:
+    """Convert "50", "50/s", "600/m" to so many a second."""
+    if isinstance(value, int | float):
+        return float(value)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/(s|m|h))?", value.strip())
+    if found is None or not float(found[1]):
+        raise click.BadParameter(f"{value!r} is no rate; write 50/s or 600/m")
+    return float(found[1]) / _SECONDS[found[2] or "s"]
 
 
-class Instant(click.ParamType):
-    """An instant with its time zone."""
-
-    name = "instant"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return an aware datetime."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            when = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no instant; write 2030-01-31T09:00:00+02:00", param, ctx)
-        if when.tzinfo is None:
-            self.fail(f"{value!r} has no time zone; add Z for UTC, or an offset such as +02:00", param, ctx)
-        return when
+def instant(value: str | datetime) -> datetime:
+    """Convert an ISO instant that has a time zone."""
+    if isinstance(value, datetime):
+        return value
+    try:
+        when = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no instant; write 2030-01-31T09:00:00+02:00") from None
+    if when.tzinfo is None:
+        raise click.BadParameter(f"{value!r} has no time zone; add Z for UTC, or an offset such as +02:00")
+    return when
 
 
-class State(click.ParamType):
-    """A job's state, in our words or in BullMQ's."""
+def state(value: str) -> str:
+    """Convert a job's state, in our words or in BullMQ's, to ours."""
+    found = _ALIASES.get(value, value)
+    if found not in STATES:
+        raise click.BadParameter(f"{value!r} is no state that can be listed; there are {', '.join(STATES)}")
+    return found
 
-    name = "state"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the state in our words."""
-        state: str = _ALIASES.get(value, value)
-        if state not in STATES:
-            self.fail(f"{value!r} is no state that can be listed; there are {', '.join(STATES)}", param, ctx)
-        return state
+DURATION, RATE, INSTANT, STATE = duration, rate, instant, state
+"""Types of options; functions, because click's ParamType became generic only after the oldest click we take."""
 
 
 class Command(click.Command):
@@ -120,8 +104,6 @@ _HELP_ENV = click.Option(
     callback=_help_env,
     help="Name the environment variables of these options.",
 )
-
-DURATION, RATE, INSTANT, STATE = Duration(), Rate(), Instant(), State()
 
 
 def connected(command: F) -> F:
@@ -156,5 +138,5 @@ def chosen(options: dict[str, Any], name: str) -> Any:
     context = click.get_current_context(silent=True)
     if value or context is None:
         return value
-    above: Any = context.find_root().obj
-    return (above or {}).get(name, value)
+    above: dict[str, Any] = context.find_root().obj or {}
+    return above.get(name, value)

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import importlib
 import importlib.metadata
+import inspect
 import logging
 import os
 import platform
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ log = logging.getLogger("streamq.worker")
 
 SHOWN = 8
 """Handlers named in the first line."""
+
+_SAMPLES = {"float": "0.5", "bool": "true", "list": "'[]'", "dict": "'{}'", "datetime": "2030-01-31T09:00:00Z"}
+"""Arguments for the command that is suggested, by annotation."""
 
 
 class Manner(NamedTuple):
@@ -112,7 +116,7 @@ async def _tick(alive: Alive, parent: int | None, signals: _Signals) -> None:
 
 
 class _Signals:
-    """First stops, second cancels, third ends the process. By Python's own handlers: they come through a blocked loop."""
+    """First stops, second cancels, third ends the process. Python's own handlers: they get through a blocked loop."""
 
     def __init__(self, worker: Worker) -> None:
         self.asked = asyncio.Event()
@@ -121,7 +125,7 @@ class _Signals:
         self._heard = 0
 
     @contextlib.contextmanager
-    def caught(self) -> Iterator[None]:
+    def caught(self) -> Generator[None]:
         """Take SIGINT and SIGTERM while the block runs."""
         before = {one: signal.signal(one, self._hear) for one in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -137,7 +141,7 @@ class _Signals:
     def _hear(self, number: int, frame: FrameType | None) -> None:
         del frame
         self._heard += 1
-        if self._heard > 2:  # noqa: PLR2004 - the third
+        if self._heard > 2:
             os._exit(128 + number)
         self._loop.call_soon_threadsafe(self._stop if self._heard == 1 else self._cancel)
 
@@ -191,6 +195,11 @@ def _announce(worker: Worker, server: str, manner: Manner) -> None:
     named = ", ".join(handlers[:SHOWN]) + (f" and {len(handlers) - SHOWN} more" if len(handlers) > SHOWN else "")
     if manner.dev:
         note(dot.join([f"  worker     {count(len(handlers), 'handler')}", f"concurrency {worker.concurrency}", named]))
+        note(
+            f"waiting for jobs; try:  {_try(worker)}"
+            if handlers
+            else "no handlers yet; declare one with @queue.handler"
+        )
         return
     note(
         dot.join(
@@ -207,3 +216,16 @@ def _announce(worker: Worker, server: str, manner: Manner) -> None:
     )
     if not handlers:
         note("  this worker has no handlers; declare one with @queue.handler before the worker starts")
+
+
+def _try(worker: Worker) -> str:
+    """Return a command that sends a job to the first handler, with arguments that may fit."""
+    queue, spec = next((queue, spec) for queue in worker.queues for spec in queue.handlers.values())
+    pairs: list[str] = []
+    for name in spec.signature.names:
+        parameter = inspect.signature(spec.function).parameters[name]
+        if parameter.default is inspect.Parameter.empty:
+            kind = str(getattr(parameter.annotation, "__name__", parameter.annotation))
+            pairs.append(f"{name}={_SAMPLES.get(kind, 'text') if kind != 'int' else len(pairs) + 2}")
+    several = "" if len(worker.queues) == 1 else f" --queue {queue.name}"
+    return " ".join(["streamq send", spec.name, *pairs]) + f"{several} --wait"

@@ -20,7 +20,8 @@ class CliError(click.ClickException):
     def __init__(self, message: str, *remedies: str, code: int = 1) -> None:
         super().__init__(message)
         self.remedies = remedies
-        self.exit_code = code
+        # click reads it from the instance, and declares it on the class.
+        self.exit_code = code  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Write it to standard error."""
@@ -44,7 +45,7 @@ def note(text: str) -> None:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """Print a table: two spaces between columns, no boxes, numbers to the right. On a terminal the end is cut to fit."""
+    """Print a table: two spaces between columns, no boxes. On a terminal what does not fit is cut."""
     lines = [list(head), *(list(row) for row in rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(head))]
     limit = _columns()

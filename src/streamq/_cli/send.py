@@ -30,7 +30,9 @@ HEARTBEAT_NAMES = 200
 @one_queue
 @click.option("--delay", type=DURATION, help="Not before this has passed.")
 @click.option("--at", type=INSTANT, help="Not before this instant.")
-@click.option("--priority", type=click.Choice([one.name.lower() for one in Priority], case_sensitive=False), help="Lane.")
+@click.option(
+    "--priority", type=click.Choice([one.name.lower() for one in Priority], case_sensitive=False), help="Lane."
+)
 @click.option("--id", "job_id", help="Custom id; a second job of this id is not enqueued.")
 @click.option("--max-attempts", type=click.IntRange(1, 10_000), help="Runs, the first included.")
 @click.option("--header", "headers", multiple=True, metavar="KEY=VALUE", help="Handed to the handler; repeatable.")
@@ -44,7 +46,7 @@ HEARTBEAT_NAMES = 200
 @printing
 @click.pass_context
 @awaited
-async def send(ctx: click.Context, name: str, arguments: Sequence[str], **options: Any) -> None:
+async def send(ctx: click.Context, /, name: str, arguments: Sequence[str], **options: Any) -> None:
     """Enqueue a job for the handler NAME and print its id.
 
     Values are JSON where they parse as JSON (a=2, on=true, to='["x"]'), else text. Exit codes with --wait: 0 it
@@ -117,7 +119,9 @@ def _payload(data: str | None, arguments: Sequence[str]) -> dict[str, Any]:
 
 def _document(data: str) -> dict[str, Any]:
     try:
-        text = sys.stdin.read() if data == "-" else Path(data[1:]).read_text(encoding="utf-8") if data[:1] == "@" else data
+        text = (
+            sys.stdin.read() if data == "-" else Path(data[1:]).read_text(encoding="utf-8") if data[:1] == "@" else data
+        )
     except (OSError, UnicodeDecodeError) as problem:
         raise CliError(f"cannot read --data {data}: {problem}", code=USAGE) from None
     try:

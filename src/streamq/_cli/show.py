@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import click
 import msgspec
@@ -13,13 +13,16 @@ import msgspec
 from .. import AttemptInfo, JobInfo
 from .say import ago, duration, table
 
-COLOURS = {
+COLOURS: dict[str, dict[str, Any]] = {
     "active": {"fg": "blue"},
     "delayed": {"fg": "magenta"},
     "parked": {"fg": "cyan"},
     "completed": {"fg": "green"},
     "dead": {"fg": "red", "bold": True},
 }
+
+
+_KINDS: dict[type, str] = {str: "text", bytes: "bytes", list: "list", tuple: "list"}
 
 
 def as_json(value: Any, *, indent: int | None = None) -> str:
@@ -43,23 +46,17 @@ def emit_line(value: Any) -> None:
 
 def masked(value: Any) -> Any:
     """Return a payload whose keys can be read and whose values cannot: they may be personal data."""
-    match value:
-        case None:
-            return None
-        case Mapping():
-            return {str(key): masked(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-        case str():
-            return f"<hidden: text of {len(value)}>"
-        case bytes():
-            return f"<hidden: {len(value)} bytes>"
-        case bool():
-            return "<hidden: true or false>"
-        case int() | float():
-            return "<hidden: number>"
-        case list() | tuple():
-            return f"<hidden: list of {len(value)}>"  # pyright: ignore[reportUnknownArgumentType]
-        case _:
-            return "<hidden>"
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        inside = cast("Mapping[object, object]", value)
+        return {str(key): masked(inner) for key, inner in inside.items()}
+    if isinstance(value, bool):
+        return "<hidden: true or false>"
+    if isinstance(value, int | float):
+        return "<hidden: number>"
+    kind = _KINDS.get(type(cast("object", value)), "value")
+    return f"<hidden: {kind} of {len(value)}>" if isinstance(value, Sized) else "<hidden>"
 
 
 def without_payload(info: JobInfo, *, show: bool) -> JobInfo:
@@ -75,7 +72,7 @@ def job_table(jobs: Sequence[JobInfo]) -> None:
 
 def job_page(info: JobInfo) -> None:
     """Print everything known of a job."""
-    colour: dict[str, Any] = COLOURS.get(str(info.state), {})
+    colour = COLOURS.get(str(info.state), {})
     click.echo(f"{info.id}  {click.style(str(info.state), **colour)}  {info.name}")
     for label, value in _facts(info):
         if value not in ("", "-", None):

@@ -52,7 +52,9 @@ def _show(row: Row) -> None:
     click.echo(f"  in all   {', '.join(totals)}")
     busy = sum(worker.active for worker in row.workers if worker.alive)
     slots = sum(worker.concurrency for worker in row.workers if worker.alive)
-    click.echo(f"  workers  {count(row.alive, 'worker')}" + (f", {busy:,} of {slots:,} slots busy" if row.alive else ""))
+    click.echo(
+        f"  workers  {count(row.alive, 'worker')}" + (f", {busy:,} of {slots:,} slots busy" if row.alive else "")
+    )
 
 
 async def _watch(found: list[str], options: dict[str, Any]) -> None:
@@ -66,7 +68,9 @@ async def _watch(found: list[str], options: dict[str, Any]) -> None:
             last, was_done, was_failed = before.get(row.name, (now, done, failed))
             span = now - last
             before[row.name] = (now, done, failed)
-            _line(row, (done - was_done) / span if span else None, (failed - was_failed) / span if span else None, options)
+            _line(
+                row, (done - was_done) / span if span else None, (failed - was_failed) / span if span else None, options
+            )
         left = None if left is None else left - 1
         if left != 0:
             await asyncio.sleep(options["interval"])

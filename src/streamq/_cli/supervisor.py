@@ -35,7 +35,7 @@ SUPERVISOR = "STREAMQ_SUPERVISOR"
 
 
 class Way(NamedTuple):
-    """How to supervise. ``burst``: a child that ends well is not started again. ``reload``: a broken app waits for a change."""
+    """How to supervise. ``burst``: who ends well is not started again. ``reload``: a broken app waits for a change."""
 
     processes: int = 1
     burst: bool = False
@@ -90,7 +90,7 @@ class Supervisor:
         self._verdict: int | None = None
         self._waker, self._ear = socket.socketpair()
         for end in (self._waker, self._ear):
-            end.setblocking(False)
+            end.setblocking(False)  # noqa: FBT003 - the standard library's signature
 
     def run(self) -> int:
         """Supervise; returns the exit code of the whole."""
@@ -201,7 +201,7 @@ class Supervisor:
         # Only counted: it may come while a child is being started, who would then never hear of it.
         del frame
         self._signals += 1
-        if self._signals > 2:  # noqa: PLR2004 - the third
+        if self._signals > 2:
             for child in self._children:
                 child.signal(signal.SIGKILL)
             os._exit(128 + number)

@@ -11,7 +11,6 @@ from ..errors import (
     RedisUnavailable,
     ServerUnfit,
     StreamqError,
-    UnknownHandler,
 )
 from .say import APP, REDIS, USAGE, CliError
 
@@ -32,29 +31,31 @@ _REASONS = {
 
 def told(problem: Exception) -> CliError | None:
     """Return how to tell a person of ``problem``; None for a defect, whose traceback is wanted."""
+    found: CliError | None = None
     match problem:
         case RedisUnavailable():
-            return unreachable(problem.url, problem.reason)
+            found = unreachable(problem.url, problem.reason)
         case ServerUnfit():
-            return CliError(f"{problem.url}: {problem.problem}", problem.remedy, code=REDIS)
+            found = CliError(f"{problem.url}: {problem.problem}", problem.remedy, code=REDIS)
         case EmbeddedServerError():
-            return CliError(f"no embedded server: {problem.problem}", problem.remedy, code=REDIS)
+            found = CliError(f"no embedded server: {problem.problem}", problem.remedy, code=REDIS)
         case AppImportError():
-            return CliError(f"cannot load {problem.target!r}: {problem.problem}", problem.remedy, code=APP)
-        case UnknownHandler():
-            return CliError(f"no handler {problem.value!r}: {problem.remedy}", code=USAGE)
-        case ConfigError(option="url", value=None):
-            return CliError(problem.remedy, START_ONE, code=REDIS)
-        case ConfigError():
-            return CliError(f"{problem.option}={problem.value!r}: {problem.remedy}", code=USAGE)
-        case InvalidPayload():
-            return CliError(str(problem), code=USAGE)
+            found = CliError(f"cannot load {problem.target!r}: {problem.problem}", problem.remedy, code=APP)
         case EnqueueTimeout():
-            return CliError(str(problem), POINT_TO, code=REDIS)
+            found = CliError(str(problem), POINT_TO, code=REDIS)
+        case ConfigError() | InvalidPayload():
+            found = _misused(problem)
         case StreamqError():
-            return CliError(str(problem))
+            found = CliError(str(problem))
         case _:
-            return None
+            pass
+    return found
+
+
+def _misused(problem: ConfigError | InvalidPayload) -> CliError:
+    if isinstance(problem, ConfigError) and problem.option == "url" and problem.value is None:
+        return CliError(problem.remedy, START_ONE, code=REDIS)
+    return CliError(str(problem), code=USAGE)
 
 
 def unreachable(url: str, reason: str) -> CliError:

@@ -23,17 +23,28 @@ OURS = {"apps", "processes", "reload", "reload_dir", "url", "prefix", "dev"}
 
 def app_options(command: F) -> F:
     """Add what says where the app is."""
-    app = click.option("--app", help="What to run, if not given; else STREAMQ_APP, [tool.streamq] app in pyproject.toml.")
-    app_dir = click.option("--app-dir", default=".", show_default=True, type=click.Path(file_okay=False), help="Put on sys.path.")
+    app = click.option(
+        "--app", help="What to run, if not given; else STREAMQ_APP, [tool.streamq] app in pyproject.toml."
+    )
+    app_dir = click.option(
+        "--app-dir", default=".", show_default=True, type=click.Path(file_okay=False), help="Put on sys.path."
+    )
     return app(app_dir(command))
 
 
 def log_options(command: F) -> F:
     """Add what shapes the log."""
-    style = click.option("--log-format", type=click.Choice(["plain", "json", "rich"]), help="Else rich on a terminal, plain elsewhere.")
+    style = click.option(
+        "--log-format", type=click.Choice(["plain", "json", "rich"]), help="Else rich on a terminal, plain elsewhere."
+    )
     levels = click.Choice(["debug", "info", "warning", "error"], case_sensitive=False)
     level = click.option("--log-level", type=levels, default="info", show_default=True, help="Of everything that logs.")
-    payload = click.option("--log-payload", is_flag=True, default=None, help="Arguments and error texts in the log; they may be personal data.")
+    payload = click.option(
+        "--log-payload",
+        is_flag=True,
+        default=None,
+        help="Arguments and error texts in the log; they may be personal data.",
+    )
     untouched = click.option("--no-configure-logging", is_flag=True, help="Leave logging to the app.")
     return style(level(payload(untouched(command))))
 
@@ -41,22 +52,28 @@ def log_options(command: F) -> F:
 @click.command(cls=Command)
 @click.argument("apps", nargs=-1, metavar="[APP]...")
 @app_options
-@click.option("-c", "--concurrency", type=click.IntRange(1, 100_000), help="Jobs at a time, over all queues.  [default: 100]")
+@click.option(
+    "-c", "--concurrency", type=click.IntRange(1, 100_000), help="Jobs at a time, over all queues.  [default: 100]"
+)
 @click.option("-w", "--processes", type=click.IntRange(1, 1024), default=1, show_default=True, help="Worker processes.")
 @click.option("--grace", type=DURATION, help="What running jobs get at stop.  [default: 25s]")
 @click.option("--lease", type=DURATION, help="After this a vanished worker's jobs are run by others.  [default: 15s]")
-@click.option("--max-stalls", type=click.IntRange(0, 100), help="How often workers may vanish with a job.  [default: 2]")
+@click.option(
+    "--max-stalls", type=click.IntRange(0, 100), help="How often workers may vanish with a job.  [default: 2]"
+)
 @click.option("-b", "--burst", is_flag=True, help="End when nothing is waiting or running.")
 @click.option("--reload", is_flag=True, help="Start anew when a Python file changes.")
 @click.option("--reload-dir", multiple=True, type=click.Path(exists=True), help="Watch this instead of --app-dir.")
 @log_options
 @click.option("--name", help="First part of the worker's name.  [default: the host's]")
 @click.option("--wait-for-redis", type=DURATION, default=0.0, help="Wait for a server at start.  [default: 0]")
-@click.option("--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto", show_default=True, help="Event loop.")
+@click.option(
+    "--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto", show_default=True, help="Event loop."
+)
 @click.option("--dev", is_flag=True, hidden=True)
 @connected
 @click.pass_context
-def worker(ctx: click.Context, apps: Sequence[str], **options: Any) -> None:
+def worker(ctx: click.Context, /, apps: Sequence[str], **options: Any) -> None:
     """Run the jobs of APP, "module:attribute" of a Queue, a Worker or a list of Queues.
 
     Several APPs become one worker over all their queues. The first SIGTERM or SIGINT lets running jobs finish within
@@ -68,7 +85,10 @@ def worker(ctx: click.Context, apps: Sequence[str], **options: Any) -> None:
     wanted = targets(apps, options["app"])
     if not wanted:
         raise CliError(
-            "which app?", "name it: streamq worker app:queue", "or set STREAMQ_APP, or [tool.streamq] app in pyproject.toml", code=APP
+            "which app?",
+            "name it: streamq worker app:queue",
+            "or set STREAMQ_APP, or [tool.streamq] app in pyproject.toml",
+            code=APP,
         )
     if options["processes"] > 1 or options["reload"]:
         ctx.exit(_supervise(wanted, arguments(ctx, wanted), options))
@@ -106,13 +126,12 @@ def _run_here(wanted: Sequence[str], options: dict[str, Any]) -> int:
     style = logs.configure(options["log_format"], options["log_level"], untouched=options["no_configure_logging"])
     loaded = load(wanted, options["app_dir"])
     given = {name: options[name] for name in ("concurrency", "grace", "lease", "max_stalls", "name", "log_payload")}
-    supervisor = os.environ.get(SUPERVISOR)
     manner = running.Manner(
         burst=options["burst"],
         loop=options["loop"],
         log_style=style,
         wait_for_redis=options["wait_for_redis"],
         dev=options["dev"],
-        parent=int(supervisor) if supervisor == str(os.getppid()) else None,
+        parent=os.getppid() if os.environ.get(SUPERVISOR) == str(os.getppid()) else None,
     )
     return running.run(running.build(loaded, given), manner)

@@ -29,3 +29,10 @@ class Keep(msgspec.Struct, frozen=True):
     def age_ms(self) -> int:
         """Age bound in milliseconds; 0 for none."""
         return 0 if self.age is None else max(1, millis("Keep(age)", self.age))
+
+
+def checked(option: str, value: object) -> Keep:
+    """Return ``value`` if it is a `Keep`; a bare number or duration would leave open which bound it is."""
+    if not isinstance(value, Keep):
+        raise ConfigError(option, value, "give Keep(count=), Keep(age=) or both")
+    return value

@@ -17,11 +17,12 @@ class Attempt:
     """A row of the worker's table.
 
     ``id``, ``token``: job and fence. ``count``: deliveries (count - 1 are stalls). ``touched``: monotonic send time of
-    the call that last confirmed the lease. ``limit``: monotonic end of the run, inf for none. ``settling``: its
-    settlement is on the way; it stays leased until that was answered.
+    the call that last confirmed the lease. ``limit``: monotonic end of the run, inf for none. ``begun``: its task
+    has run its first step. ``settling``: its settlement is on the way; it stays leased until that was answered.
     """
 
     __slots__ = (
+        "begun",
         "bucket",
         "count",
         "envelope",
@@ -46,6 +47,7 @@ class Attempt:
         self.started = 0.0
         self.limit = math.inf
         self.bucket = -1
+        self.begun = False
         self.settling = False
         self.why: Why = ""
         self.task: asyncio.Task[Any] | None = None
@@ -67,8 +69,11 @@ class Attempt:
 
     def cancel(self, why: Why) -> None:
         """Ask the running handler to stop; the first reason stands."""
-        if self.task is not None and not self.settling and not self.why:
-            self.why = why
+        if self.settling or self.why:
+            return
+        self.why = why
+        # A task cancelled before its first step never runs at all, and nobody would hear how it ended.
+        if self.begun and self.task is not None:
             self.task.cancel()
 
 

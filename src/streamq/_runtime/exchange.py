@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from .._store import verbs as _verbs
@@ -76,6 +76,7 @@ class Exchange:
         self.on_rest: Callable[[], None] = _nothing
         self.on_tick: Callable[[], None] = _nothing
         self.on_restored: Callable[[], None] = _nothing
+        self.on_away: Callable[[], Awaitable[None]] | None = None
         self.hungry = True
         self.stopping = False
         self.paused = False
@@ -217,6 +218,8 @@ class Exchange:
             raise self._unfit(problem) from None
         except LinkDown as problem:
             self._note_lost(problem)
+            if self.on_away is not None:
+                await self.on_away()
             away = time.monotonic() - self._lost_since
             await asyncio.sleep(random.uniform(0.5, 1.0) * min(2.0, 0.1 + away / 4))  # noqa: S311 - jitter
             return False

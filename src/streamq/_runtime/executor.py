@@ -90,7 +90,10 @@ class Executor:
         value: Any = None
         error: BaseException | None = None
         trace = ""
+        attempt.begun = True
         try:
+            if attempt.why:
+                raise asyncio.CancelledError  # noqa: TRY301 - cancelled between start and first step
             struct = spec.signature.decode(attempt.envelope.args)
             if spec.plain and not self._registry.middleware:
                 args, kwargs = spec.signature.call_with(struct)

@@ -71,37 +71,51 @@ async def cancel(store: Store, job_ids: Sequence[str], record: bytes, *, result_
 
 
 async def promote(store: Store, job_ids: Sequence[str]) -> int:
-    """Move delayed jobs to their lanes now; returns how many."""
+    """Move delayed jobs to their lanes now; returns how many. A repeated call counts all: the lost one may have."""
     keys = store.keys
     head = (keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index)
-    return int((await store.call(script("promote").call(head, PROTOCOL, "", len(job_ids), *job_ids)))[1])
+    reply, again = await store.call_noting(script("promote").call(head, PROTOCOL, "", len(job_ids), *job_ids))
+    return len(job_ids) if again else int(reply[1])
 
 
 async def replay(store: Store, jobs: Sequence[tuple[str, int, str, bytes]]) -> str:
-    """Put dead letters (id, lane, when, envelope) back; one letter each (replay.lua)."""
+    """Put dead letters (id, lane, when, envelope) back; one letter each (replay.lua).
+
+    The callers saw them among the dead: one that a repeated call finds gone was put back by the call that got lost.
+    """
     keys = store.keys
     head = [
         keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.dead, keys.dead_index, keys.bell,
         *(keys.record(job[0]) for job in jobs),
     ]  # fmt: skip
     flat = [part for job in jobs for part in job]
-    return str((await store.call(script("replay").call(head, PROTOCOL, keys.control, *flat))).decode())
+    reply, again = await store.call_noting(script("replay").call(head, PROTOCOL, keys.control, *flat))
+    answers = str(reply.decode())
+    return answers.replace("g", "a") if again else answers
 
 
 async def purge(store: Store, *, before_ms: int = 0, keep: int = -1, limit: int = 100, ids: Sequence[str] = ()) -> int:
     """Forget dead letters by id, or the oldest by age and number; returns how many."""
     keys = store.keys
-    return int(await store.call(script("purge").call((keys.dead, keys.dead_index), before_ms, keep, limit, *ids)))
+    command = script("purge").call((keys.dead, keys.dead_index), before_ms, keep, limit, *ids)
+    reply, again = await store.call_noting(command)
+    return len(ids) if again and ids else int(reply)
 
 
 async def pause(store: Store, reason: str) -> bool:
     """Stop handing out jobs; True if that changed something."""
-    return bool(await store.call(script("pause").call((store.keys.meta, store.keys.bell), reason, 1, PROTOCOL)))
+    return await _flag(store, reason, 1)
 
 
 async def resume(store: Store) -> bool:
     """Hand out jobs again; True if that changed something."""
-    return bool(await store.call(script("pause").call((store.keys.meta, store.keys.bell), "", 0, PROTOCOL)))
+    return await _flag(store, "", 0)
+
+
+async def _flag(store: Store, reason: str, on: int) -> bool:
+    command = script("pause").call((store.keys.meta, store.keys.bell), reason, on, PROTOCOL)
+    reply, again = await store.call_noting(command)
+    return bool(reply) or again
 
 
 async def counts(store: Store) -> Counted:

@@ -13,7 +13,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 from ..errors import (
     EnqueueTimeout,
@@ -45,6 +45,19 @@ Receipt = str | StreamqError | None
 """What came of a job: None new, a text where an equal id already is, or the error."""
 
 
+class Site(Protocol):
+    """Where the jobs go: a queue partition on a server. ``max_pending`` 0: no bound."""
+
+    url: str
+    keys: Keys
+    queue: str
+    max_pending: int
+
+    async def away(self) -> None:
+        """Hear that the server cannot be reached."""
+        ...
+
+
 class Entry:
     """One encoded job on its way; ``timeout`` in seconds. ``answer`` is called once with its `Receipt`."""
 
@@ -71,14 +84,13 @@ class Entry:
 class Producer:
     """One per process, event loop and partition. Never shared over a fork."""
 
-    def __init__(self, url: str, keys: Keys, queue: str, max_pending: int, *, check: Check, clock: ServerClock) -> None:
-        self._url = url
-        self._keys = keys
-        self._queue = queue
-        self._max_pending = max_pending
+    def __init__(self, site: Site, clock: ServerClock, *, check: Check) -> None:
+        self._site = site
+        self._url = site.url
+        self._keys = site.keys
         self._check = check
         self._clock = clock
-        self._link = Link(url, "streamq:producer")
+        self._link = Link(site.url, "streamq:producer")
         self._buffer: deque[Entry] = deque()
         self._bytes = 0
         self._room: asyncio.Event | None = None
@@ -87,6 +99,7 @@ class Producer:
         self._timer: asyncio.TimerHandle | None = None
         self._reason = "no connection yet"
         self._renew_identity()
+        keys = site.keys
         lanes = keys.lanes
         self._head = (keys.meta, keys.index, *lanes, keys.delayed, keys.bodies, keys.dead_index, keys.bell)
 
@@ -199,6 +212,7 @@ class Producer:
             except LinkDown as problem:
                 await self._link.close()
                 self._reason = f"cannot reach Redis at {redacted(self._url)}: {problem.reason}"
+                await self._site.away()
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
                 pause = min(pause * 2, 1.0)
 
@@ -224,7 +238,7 @@ class Producer:
 
     def _command(self, batch: list[Entry]) -> Command:
         keys: list[bytes] = [*self._head, self._memo]
-        args: list[bytes | str | int] = [PROTOCOL, self._seq, MEMO_MS, self._max_pending, self._keys.control]
+        args: list[bytes | str | int] = [PROTOCOL, self._seq, MEMO_MS, self._site.max_pending, self._keys.control]
         for entry in batch:
             if entry.custom:
                 keys.append(self._keys.record(entry.job_id))
@@ -272,13 +286,13 @@ class Producer:
         for one in refusals.decode().split(",")[:-1]:
             position, reason, detail = one.split(":", 2)
             at = int(position) - 1
-            receipts[at] = detail if reason == "exists" else QueueFull(self._queue, batch[at].job_id, int(detail))
+            receipts[at] = detail if reason == "exists" else QueueFull(self._site.queue, batch[at].job_id, int(detail))
         for at, entry in enumerate(batch):
             entry.answer(receipts.get(at))
 
     def _refuse(self, batch: list[Entry], reply: ReplyError) -> None:
         """A whole-batch error: nothing was written, every caller gets it, the next batch goes on."""
-        error = server_error(self._url, self._queue, reply)
+        error = server_error(self._url, self._site.queue, reply)
         for entry in batch:
             entry.answer(error)
 

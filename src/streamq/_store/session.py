@@ -10,11 +10,13 @@ import logging
 import os
 import random
 import re
+import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ..errors import RedisUnavailable, ServerUnfit
+from ..errors import RedisUnavailable, ServerUnfit, StreamqError
 from .clock import ServerClock
 from .faults import server_error
 from .keys import Keys, registry_key
@@ -25,6 +27,9 @@ log = logging.getLogger("streamq")
 
 POOL = 4
 """Links for rare calls of one loop; the busy ones ride the producer's and the worker's own."""
+
+REVIVE_EVERY = 2.0
+"""Seconds between two looks after a silent embedded server."""
 
 _graveyard: list[Any] = []
 """After a fork: the parent's connections, kept so that nothing closes or finalises them here."""
@@ -41,6 +46,8 @@ class Store:
         self.prefix = prefix
         self.keys = Keys(prefix, queue, partition)
         self.max_pending = max_pending
+        self.reviver: Callable[[], object] | None = None
+        self._revived_at = 0.0
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Session] = weakref.WeakKeyDictionary()
 
     def session(self) -> Session:
@@ -50,6 +57,16 @@ class Store:
         if found is None or found.forgotten:
             found = self._loops[loop] = Session(self)
         return found
+
+    async def away(self) -> None:
+        """Take note that the server cannot be reached; an embedded one is started again by whoever notices first."""
+        now = time.monotonic()
+        if self.reviver is not None and now - self._revived_at > REVIVE_EVERY:
+            self._revived_at = now
+            try:
+                await asyncio.to_thread(self.reviver)
+            except StreamqError as problem:
+                log.warning("%s", problem)
 
     async def call(self, command: Command, *, wait: float = 5.0) -> Reply:
         """Call a verb that may be repeated; see `Session.call`."""
@@ -69,9 +86,7 @@ class Session:
         self._checked = False
         self._registered = False
         self.clock = ServerClock()
-        self.producer = Producer(
-            store.url, store.keys, store.queue, store.max_pending, check=self.register, clock=self.clock
-        )
+        self.producer = Producer(store, self.clock, check=self.register)
         self.waiters = Waiters(store)
         self._idle: list[Link] = []
         self._slots = asyncio.Semaphore(POOL)
@@ -125,6 +140,7 @@ class Session:
                     ) from None
                 except LinkDown as problem:
                     await link.close()
+                    await self.store.away()
                     again = again or problem.sent
                     reply = ReplyError("LOADING", problem.reason)
                 except BaseException:

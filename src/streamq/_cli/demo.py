@@ -1,0 +1,149 @@
+"""``streamq demo``: a notification service at work, for a few seconds, that leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import Counts, Queue, Worker
+from .._embedded import attach
+from ..settings import url_from_environment
+from .demo_load import Load, percentile
+from .demo_view import Moment, view
+from .options import Command, chosen
+from .say import CliError, count, duration, note, table
+from .show import emit
+
+LONGEST = 60.0
+"""Seconds the jobs may take after the last was sent; then something is wrong."""
+
+
+@click.command(cls=Command)
+@click.option(
+    "--jobs", type=click.IntRange(1, 1_000_000), default=2000, show_default=True, help="Notifications to send."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0, 3600), default=3.0, show_default=True, help="Spread them over this."
+)
+@click.option(
+    "-c", "--concurrency", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Jobs at a time."
+)
+@click.option("--url", help="Use this server instead of one of the demo's own.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def demo(**options: Any) -> None:
+    """Watch streamq send e-mails, SMS and pushes to providers that are not always well.
+
+    Retries, rate limits, delayed jobs and a few dead letters come with it. It runs on an embedded server, under a
+    prefix of its own, and cleans up.
+    """
+    # Its warnings are the subject of the display; as lines between they would only tear it.
+    logging.getLogger("streamq").addHandler(logging.NullHandler())
+    url = chosen(options, "url") or url_from_environment(os.environ)
+    if url is not None:
+        asyncio.run(_run(url, "your server", options))
+        return
+    os.environ.setdefault("STREAMQ_ENV", "development")
+    with (
+        tempfile.TemporaryDirectory(prefix="streamq-demo-", ignore_cleanup_errors=True) as folder,
+        attach(Path(folder)) as server,
+    ):
+        asyncio.run(_run(server.url, f"an embedded {server.version}", options))
+
+
+async def _run(url: str, where: str, options: dict[str, Any]) -> None:
+    queue = Queue("notifications", url=url, prefix=f"streamq-demo-{os.urandom(4).hex()}", result_ttl=60)
+    load = Load(queue)
+    number = count(options["jobs"], "notification")
+    note(f"sending {number} over {options['seconds']:g} s to {where}; one worker, {options['concurrency']} at a time")
+    try:
+        await queue.ping()
+        began = time.monotonic()
+        async with Worker(queue, concurrency=options["concurrency"], grace=5):
+            await _watched(load, options)
+        elapsed = time.monotonic() - began
+        await _summary(load, elapsed, options)
+    finally:
+        await _clean_up(queue)
+        await queue.aclose()
+
+
+async def _watched(load: Load, options: dict[str, Any]) -> None:
+    """Send, and show how far it is, until every job has ended."""
+    shown = view(options["jobs"])
+    sending = asyncio.create_task(load.send(options["jobs"], options["seconds"]))
+    deadline = time.monotonic() + options["seconds"] + LONGEST
+    try:
+        while True:
+            counts = await load.queue.counts()
+            shown.show(Moment(options["jobs"], load.sent, counts))
+            if sending.done():
+                sending.result()
+                if _is_over(counts):
+                    return
+            if time.monotonic() > deadline + options["jobs"] / 500:
+                raise CliError("the demo's jobs did not come to an end", "please report this, it is a defect")
+            await asyncio.sleep(0.05)
+    finally:
+        sending.cancel()
+        shown.close()
+
+
+def _is_over(counts: Counts) -> bool:
+    return not (counts.waiting or counts.active or counts.delayed or counts.parked)
+
+
+async def _summary(load: Load, elapsed: float, options: dict[str, Any]) -> None:
+    counts = await load.queue.counts()
+    dead = Counter([f"{one.name}  {_why(one.errors)}" async for one in load.queue.dlq.list()])
+    p50, p95 = (percentile(load.waits, share) for share in (0.5, 0.95))
+    if chosen(options, "as_json"):
+        emit(
+            {
+                "jobs": load.sent,
+                "seconds": round(elapsed, 3),
+                "jobs_per_second": round(load.sent / elapsed, 1),
+                "completed": counts.completed,
+                "retried": counts.retried,
+                "rate_limited": counts.limited,
+                "dead": counts.dead,
+                "wait_p50": p50,
+                "wait_p95": p95,
+            }
+        )
+        return
+    click.echo(f"\n{count(load.sent, 'notification')} in {duration(elapsed)}, {load.sent / elapsed:,.0f} a second")
+    click.echo(f"  completed     {counts.completed:,}")
+    click.echo(f"  retried       {counts.retried:,} times, rate limited {counts.limited:,} times")
+    click.echo(f"  dead letters  {counts.dead:,}")
+    click.echo(f"  waited        p50 {duration(p50)}, p95 {duration(p95)} from enqueue to start")
+    if dead:
+        click.echo("\nwhat died, and why")
+        table(("jobs", "handler and error"), [[str(n), what] for what, n in dead.most_common(5)], right=("jobs",))
+    click.echo("\nnext")
+    click.echo("  streamq init && streamq dev                    your own first handlers, on a server of this folder")
+    click.echo("  streamq send math:add a=2 b=3 --wait           in a second terminal")
+    click.echo("  streamq queues, jobs list, dlq list, stats -w  see what is going on")
+
+
+def _why(errors: Any) -> str:
+    return f"{errors[-1].type.rpartition('.')[2]}: {errors[-1].message}" if errors else "?"
+
+
+async def _clean_up(queue: Queue) -> None:
+    """Delete the demo's keys: all that begin with its own prefix."""
+    store = (await queue.stores())[0]
+    cursor: Any = b"0"
+    while True:
+        cursor, keys = await store.call((b"SCAN", cursor, b"MATCH", f"{queue.prefix}:*", b"COUNT", 1000))
+        if keys:
+            await store.call((b"UNLINK", *keys))
+        if cursor == b"0":
+            return
