@@ -14,7 +14,7 @@ from .models import Channel, Notification
 from .providers import HttpProvider, Mailer
 from .settings import Settings
 from .store import Run, Store
-from .templates import render
+from .texts import render
 
 settings = Settings.from_environment()
 

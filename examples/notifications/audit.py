@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from email import message_from_bytes
 from pathlib import Path
 
@@ -31,11 +31,11 @@ class Audit:
         return {
             **{f"{channel} sent": len(self._of(Status.SENT, channel)) for channel in Channel},
             "failed for good": len(self._rows[Status.FAILED]),
-            "retried after an error": self._grown("retried"),
-            "put off by Retry-After": self._grown("limited"),
+            "retried after an error": self._grown(lambda one: one.retried),
+            "put off by Retry-After": self._grown(lambda one: one.limited),
             "retried by hand": by_hand,
-            "replayed dead letters": self._grown("replayed"),
-            "reclaimed from the killed worker": self._grown("stalled"),
+            "replayed dead letters": self._grown(lambda one: one.replayed),
+            "reclaimed from the killed worker": self._grown(lambda one: one.stalled),
             "duplicates refused by idempotency key": duplicates,
             "mails received": len(self._mails),
             "distinct Message-IDs": len(set(self._mails)),
@@ -60,8 +60,8 @@ class Audit:
         }
         return [text for text, wrong in told.items() if wrong]
 
-    def _grown(self, counter: str) -> int:
-        return sum(getattr(one, counter) for one in self._stats) - sum(getattr(one, counter) for one in self._before)
+    def _grown(self, counter: Callable[[Counts], int]) -> int:
+        return sum(map(counter, self._stats)) - sum(map(counter, self._before))
 
     def _of(self, status: Status, *channels: Channel) -> list[Row]:
         return [row for row in self._rows[status] if row.notification.channel in channels]

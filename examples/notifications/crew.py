@@ -15,14 +15,15 @@ class Crew:
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
         self._environment = environment
-        self._running: list[Process] = []
+        self._running: dict[Process, Path] = {}
         self._started = 0
 
     async def start(self) -> Process:
         """Start a worker."""
         self._started += 1
         program = shutil.which("streamq", path=str(Path(sys.executable).parent)) or "streamq"
-        with (self._folder / f"worker-{self._started}.log").open("wb") as log:
+        path = self._folder / f"worker-{self._started}.log"
+        with path.open("wb") as log:
             worker = await asyncio.create_subprocess_exec(
                 *(program, "worker", "examples.notifications.app:queues", "--lease", "3"),
                 *("--concurrency", self._environment["JOB_CONCURRENCY"]),
@@ -31,12 +32,12 @@ class Crew:
                 stdout=log,
                 stderr=log,
             )
-        self._running.append(worker)
+        self._running[worker] = path
         return worker
 
     async def kill(self, worker: Process) -> None:
         """Kill a worker as the kernel does when memory runs out: it can do nothing about it."""
-        self._running.remove(worker)
+        del self._running[worker]
         worker.kill()
         await worker.wait()
 
@@ -50,7 +51,10 @@ class Crew:
         return codes
 
     def check(self) -> None:
-        """Raise if a worker has ended by itself."""
-        for worker in self._running:
+        """Raise if a worker has ended by itself, with its last words."""
+        for worker, log in self._running.items():
             if worker.returncode is not None:
-                raise RuntimeError(f"worker {worker.pid} ended by itself with code {worker.returncode}")
+                words = log.read_text(errors="replace").strip().splitlines()
+                raise RuntimeError(
+                    f"a worker ended with exit code {worker.returncode}: {words[-1] if words else 'silent'}"
+                )

@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from .models import Channel, Notification
-from .templates import types
+from .texts import types
 
 RECIPIENTS = Path(__file__).parent / "recipients.csv"
 

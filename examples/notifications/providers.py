@@ -14,7 +14,7 @@ from streamq import Fatal, RateLimited
 
 from .models import Notification
 from .settings import Settings
-from .templates import Text
+from .texts import Text
 
 
 class ProviderError(Exception):

@@ -159,6 +159,10 @@ def main() -> int:
         "--dir", type=Path, help="new folder for rows, mails and logs (a temporary one, deleted at the end)"
     )
     arguments = parser.parse_args()
+    if arguments.count < 20:
+        parser.error("--count must be at least 20, or there is no story to tell")
+    if arguments.dir is not None and arguments.dir.exists() and any(arguments.dir.iterdir()):
+        parser.error(f"--dir {arguments.dir} is not empty")
     # With no server configured, use the one that streamq brings along for development.
     os.environ.setdefault("STREAMQ_ENV", "development")
     try:

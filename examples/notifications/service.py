@@ -12,7 +12,7 @@ from streamq import Counts, JobSpec
 from .app import by_channel, handlers, queues
 from .models import Channel, Notification, Status
 from .store import Store
-from .templates import render
+from .texts import render
 
 
 class NotificationNotFoundError(LookupError):

@@ -150,16 +150,12 @@ class Worker:
         for queue in self.queues:
             await self._join(queue)
         self._keeper = Keeper([joint.exchange for joint in self._joints], self.lease)
+        await self._listen()
         for joint in self._joints:
             joint.exchange.on_tick = self._ticked
             joint.exchange.on_restored = self._keeper.kick
             self._spawn(joint.exchange.run())
             self._spawn(joint.bell.run())
-        channels: dict[str, dict[bytes, Any]] = {}
-        for joint in self._joints:
-            channels.setdefault(joint.exchange.url, {})[joint.control_channel] = joint.exchange.hear
-        for url, heard in channels.items():
-            self._spawn(Control(url, heard).run())
         log.info(
             "worker started",
             extra={
@@ -169,6 +165,22 @@ class Worker:
                 "concurrency": self.concurrency,
             },
         )
+
+    async def _listen(self) -> None:
+        """Subscribe before the first look at the queues, so that nothing falls between; two seconds must do."""
+        channels: dict[str, dict[bytes, Any]] = {}
+        for joint in self._joints:
+            channels.setdefault(joint.exchange.url, {})[joint.control_channel] = joint.exchange.hear
+        for url, heard in channels.items():
+            control = Control(url, heard, self._look_again)
+            self._spawn(control.run())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await control.ready.wait()
+
+    def _look_again(self) -> None:
+        for joint in self._joints:
+            joint.exchange.look_again()
 
     async def _join(self, queue: Queue) -> None:
         store = (await queue.stores())[0]

@@ -328,7 +328,9 @@ def test_a_json_object_from_any_client_maps_onto_a_handler() -> None:
     )
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xc0", b"\x93\x01\x02\x03", b"\xc1", b"\x81\xa1a", b"\x80\x80", b"\x81\x01\x01"])
+@pytest.mark.parametrize(
+    "payload", [b"", b"\xc0", b"\x93\x01\x02\x03", b"\xc1", b"\x81\xa1a", b"\x80\x80", b"\x81\x01\x01"]
+)
 def test_bytes_that_are_no_map_of_arguments_are_refused(payload: bytes) -> None:
     with pytest.raises(InvalidPayload):
         signature_of(send).decode(payload)

@@ -82,7 +82,9 @@ def test_an_instant_is_never_moved_to_before_itself(value: datetime) -> None:
 
 def test_instants_of_any_zone_are_the_same_instant() -> None:
     athens = timezone(timedelta(hours=3))
-    assert instant_ms("at", datetime(2030, 1, 1, 3, tzinfo=athens)) == instant_ms("at", datetime(2030, 1, 1, tzinfo=UTC))
+    assert instant_ms("at", datetime(2030, 1, 1, 3, tzinfo=athens)) == instant_ms(
+        "at", datetime(2030, 1, 1, tzinfo=UTC)
+    )
 
 
 class Nowhere(tzinfo):

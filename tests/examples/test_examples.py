@@ -1,6 +1,7 @@
-"""Each example runs as it is, and ends by itself."""
+"""Each example runs as it is, tells the truth, and ends by itself."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,95 @@ import pytest
 
 from tests.servers import Server
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("[!_]*.py"))
+FOLDER = Path(__file__).parents[2] / "examples"
+NAMES = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
+
+# What must be found in the output, in this order.
+FACTS = {
+    "hello": [r"Enqueued job \w{32}\.", r"^Hello, Ada!$", r"It is completed\."],
+    "retries": [
+        # RateLimited uses up no attempt: the first one is made twice.
+        *(r"attempt 1 of 4 for ada", r"attempt 1 of 4 for ada", r"attempt 2 of 4 for ada", r"attempt 3 of 4 for ada"),
+        r"^sent to ada@example.com at attempt 3$",
+        r"attempt 1 failed .* ConnectionError: the provider hung up$",
+        r"attempt 2 failed .* Retry: the provider asked for patience$",
+        r"attempt 1 of 4 for nobody",
+        r"Given up: no_retry: ValueError\.",
+    ],
+    "dead_letters": [
+        *[r"^Dead: ConnectionError: provider unreachable \(attempts exhausted\)\.$"] * 3,
+        *[r"failed 2 times, last: provider unreachable$"] * 3,
+        r"would put back 3 jobs",
+        r"^Replayed 3,",
+        *(r"ada notified", r"grace notified", r"edsger notified"),
+        r"^Dead letters left: 0\.$",
+    ],
+    "delays": [
+        r"^Now it is delayed\.$",
+        r"^at an instant, never early, \d+ ms late$",
+        r"^tomorrow, called forward$",
+        r"^The one in an hour is cancelled\.$",
+        r"^portion 1, portion 1, portion 2, portion 2, portion 3$",
+    ],
+    "dependencies": [
+        r"^the worker opens the database$",
+        *(r"count attempt 1: 1 visits", r"count attempt 1: 1 visits", r"count attempt 1: 2 visits"),
+        r"^results: \[1, 1, 2\]$",
+        r"^the worker has closed the database$",
+    ],
+    "graceful_shutdown": [
+        r"^Two jobs run, one waits\.",
+        r"^After its grace it handed back 1\.$",
+        r"^The jobs are now: completed, waiting, waiting\.$",
+        r"All ended at attempt \[1, 1, 1\]\.$",
+    ],
+}
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example(path: Path, server: Server, prefix: str, tmp_path: Path) -> None:
-    env = {**os.environ, "STREAMQ_URL": server.url, "STREAMQ_PREFIX": prefix}
+def test_every_example_has_its_facts() -> None:
+    assert sorted(FACTS) == NAMES
 
-    subprocess.run([sys.executable, path], cwd=tmp_path, env=env, check=True, timeout=50)
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a newcomer has it, whose embedded server the examples share."""
+    return tmp_path_factory.mktemp("project")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no embedded server for Windows")
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_on_the_embedded_server(name: str, project: Path) -> None:
+    # Neither this test run nor a terminal may be what allows the embedded server.
+    env = {key: value for key, value in os.environ.items() if key not in {"CI", "PYTEST_CURRENT_TEST"}}
+
+    check(name, env, project)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_on_the_server_of_the_environment(name: str, server: Server, prefix: str, tmp_path: Path) -> None:
+    check(name, {**os.environ, "STREAMQ_URL": server.url, "STREAMQ_PREFIX": prefix}, tmp_path)
+
+    assert not list(tmp_path.iterdir()), "an embedded server was started"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_short(name: str) -> None:
+    assert len((FOLDER / f"{name}.py").read_text().splitlines()) < 60
+
+
+def check(name: str, env: dict[str, str], folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, FOLDER / f"{name}.py"],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = iter(done.stdout.splitlines())
+    for fact in FACTS[name]:
+        assert any(re.search(fact, line) for line in lines), f"{fact!r} is not told, or not here:\n{done.stdout}"

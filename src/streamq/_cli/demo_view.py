@@ -15,6 +15,16 @@ EVERY = 0.5
 """Seconds between two plain lines."""
 
 
+COUNTS = (
+    "[blue]▸ {task.fields[active]}[/] active",
+    "○ {task.fields[waiting]} waiting",
+    "[magenta]◷ {task.fields[delayed]}[/] later",
+    "[yellow]↻ {task.fields[retried]}[/] retried",
+    "[red]✕ {task.fields[dead]}[/] dead",
+)
+"""What stands beside the bar, for rich."""
+
+
 class Moment(NamedTuple):
     """What there is to show. ``ended``: completed and dead."""
 
@@ -76,15 +86,7 @@ class LiveView:
     def __init__(self, jobs: int) -> None:
         module: Any = importlib.import_module("rich.progress")
         console: Any = importlib.import_module("rich.console").Console(stderr=True)
-        counts = "  ".join(
-            (
-                "[blue]▸ {task.fields[active]}[/] active",
-                "○ {task.fields[waiting]} waiting",
-                "[magenta]◷ {task.fields[delayed]}[/] later",
-                "[yellow]↻ {task.fields[retried]}[/] retried",
-                "[red]✕ {task.fields[dead]}[/] dead",
-            )
-        )
+        counts = "  ".join(COUNTS)
         self._progress = module.Progress(
             module.BarColumn(bar_width=24), module.MofNCompleteColumn(), module.TextColumn(counts), console=console
         )

@@ -69,7 +69,7 @@ def _command(wanted: Sequence[str], options: dict[str, Any]) -> list[str]:
     line = ["worker", *wanted, "--dev", f"--concurrency={options['concurrency']}", f"--grace={options['grace']}"]
     line += [f"--app-dir={options['app_dir']}", f"--log-level={options['log_level']}"]
     line += [f"--log-format={options['log_format']}"] if options["log_format"] else []
-    line += ["--log-payload"] if options["log_payload"] else []
+    line.append("--log-payload")  # these are the developer's own data, and the error text is what is looked for
     return line + (["--no-configure-logging"] if options["no_configure_logging"] else [])
 
 

@@ -29,7 +29,7 @@ def parse_duration(text: str) -> float:
         return float(cleaned)
     parts = _PART.findall(cleaned)
     if not parts or "".join(number + unit for number, unit in parts) != cleaned:
-        raise ValueError(text)
+        raise ValueError(f"no duration: {text!r}")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ import click
 from . import logs, running
 from .loader import load, targets
 from .options import DURATION, Command, chosen, connected
-from .say import APP, CliError
+from .say import APP, USAGE, CliError
 from .supervisor import SUPERVISOR, Supervisor, Way, child_command, watcher
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -109,6 +110,8 @@ def arguments(ctx: click.Context, wanted: Sequence[str]) -> list[str]:
 
 def supervise(command: Sequence[str], way: Way, folders: Sequence[str] = ()) -> int:
     """Run children, watching ``folders`` if there are any."""
+    if sys.platform == "win32":
+        raise CliError("--processes, --reload and dev need Linux or macOS", "start several workers instead", code=USAGE)
     supervisor = Supervisor(child_command(command), way)
     if folders:
         threading.Thread(target=watcher(folders, supervisor.changed), name="streamq-watcher", daemon=True).start()

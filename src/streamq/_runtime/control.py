@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from .._store.link import Link, LinkDown
+from .._store.link import Link, LinkDown, ReplyError
 
 Hear = Callable[[bytes, bytes], None]
 """Called with the word ("cancel", "due") and its argument (job id, ms since the epoch)."""
 
 
 class Control:
-    """One subscription for all queues of a server. ``channels``: control channel -> who wants to hear it."""
+    """One subscription for all queues of a server. ``channels``: control channel -> who wants to hear it.
 
-    def __init__(self, url: str, channels: Mapping[bytes, Hear]) -> None:
+    ``missed`` is called whenever the subscription stands (again): what was said before that was not heard.
+    """
+
+    def __init__(self, url: str, channels: Mapping[bytes, Hear], missed: Callable[[], None]) -> None:
+        self.ready = asyncio.Event()
         self._link = Link(url, "streamq:control")
         self._channels = dict(channels)
+        self._missed = missed
 
     async def run(self) -> None:
         """Listen for ever; end by cancellation."""
@@ -35,9 +41,13 @@ class Control:
         finally:
             await self._link.close()
 
-    def _hear(self, message: object) -> None:
-        if isinstance(message, list) and len(message) == 3 and message[0] == b"smessage":  # pyright: ignore[reportUnknownArgumentType]
-            word, _, argument = bytes(message[2]).partition(b" ")  # pyright: ignore[reportUnknownArgumentType]
-            hear = self._channels.get(bytes(message[1]))  # pyright: ignore[reportUnknownArgumentType]
-            if hear is not None:
-                hear(word, argument)
+    def _hear(self, message: Any) -> None:
+        if isinstance(message, ReplyError):
+            return
+        kind, channel, said = message
+        if kind == b"ssubscribe" and said == len(self._channels):
+            self.ready.set()
+            self._missed()
+        elif kind == b"smessage" and channel in self._channels:
+            word, _, argument = bytes(said).partition(b" ")
+            self._channels[channel](word, argument)

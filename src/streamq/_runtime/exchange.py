@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .._store import verbs as _verbs
 from .._store.clock import ServerClock
-from .._store.link import Command, Link, LinkDown, Refused, Reply, ReplyError, redacted
+from .._store.link import CALL_TIMEOUT, Command, Link, LinkDown, Refused, Reply, ReplyError, redacted
 from .._store.session import check_server
 from .._store.verbs import MAX_ITEMS, Item, TickInput, WorkerVerbs
 from ..errors import ServerUnfit, StreamqError
@@ -54,6 +55,16 @@ class Host(Protocol):
         ...
 
 
+class _Identity(NamedTuple):
+    """Which connection of which server process; a number of 0: unknown."""
+
+    server: bytes
+    client: int
+
+
+_NOBODY = _Identity(b"", 0)
+
+
 class Limits:
     """What an exchange needs to know of its worker. ``lease`` in seconds; dead_count -1 and dead_age_ms 0: no bound."""
 
@@ -86,7 +97,9 @@ class Exchange:
         self._slots = slots
         self._limits = limits
         self._link = Link(url, "streamq:worker")
-        self._client_id = 0
+        self._identity = _NOBODY
+        # Well under the lease: jobs of an answer that never comes must be found before somebody reclaims them.
+        self._patience = min(CALL_TIMEOUT, max(1.0, limits.lease / 4))
         self._lost_since = 0.0
         self._trouble = False
         self._waker: asyncio.Future[None] | None = None
@@ -127,6 +140,11 @@ class Exchange:
             self._set_due(int(argument))
             self.wake()
 
+    def look_again(self) -> None:
+        """Messages may have been missed: ask in the next exchange what they would have said."""
+        self._next_tick = 0.0
+        self.wake()
+
     def lost(self, ids: Sequence[bytes]) -> None:
         """The keeper learnt that these are ours no more."""
         self.table.lost(ids)
@@ -152,7 +170,7 @@ class Exchange:
         try:
             await self._link.connect()
             await check_server(self._link, strict=True)
-            self._client_id = await self._own_id()
+            self._identity = await self._own_identity()
         except Refused as problem:
             raise self._unfit(problem) from None
 
@@ -194,11 +212,14 @@ class Exchange:
                 await self._rest()
                 continue
             try:
-                replies = await self._link.call_many(commands)
+                replies = await self._link.call_many(commands, timeout=self._patience)
+                self._patience = min(CALL_TIMEOUT, max(1.0, self._limits.lease / 4))
             except LinkDown as problem:
                 self._note_lost(problem)
                 self._trouble = True
                 replies = []
+                # A server that is slow rather than gone must get the time to answer.
+                self._patience = min(CALL_TIMEOUT, self._patience * 2)
             for read, reply in zip(readers, replies, strict=False):
                 read(reply)
             # Attempts that were just started run up to their first wait; what needs none is settled in the next call.
@@ -210,10 +231,11 @@ class Exchange:
     async def _connected(self) -> bool:
         try:
             await self._link.connect()
-            old, self._client_id = self._client_id, await self._own_id()
-            if old and old != self._client_id:
-                # What the dead connection still holds shall not be executed behind our back.
-                await self._link.call(b"CLIENT", b"KILL", b"ID", old)
+            old, self._identity = self._identity, await self._own_identity()
+            if old.client and old.client != self._identity.client and old.server == self._identity.server:
+                # What the dead connection still holds shall not be executed behind our back. Only on the very server
+                # process we knew: after a restart the id may be anybody's.
+                await self._link.call(b"CLIENT", b"KILL", b"ID", old.client)
         except Refused as problem:
             raise self._unfit(problem) from None
         except LinkDown as problem:
@@ -238,9 +260,12 @@ class Exchange:
         self._ghosts_suspected = True
         self.hungry = not self.stopping
 
-    async def _own_id(self) -> int:
-        reply = await self._link.call(b"CLIENT", b"ID")
-        return reply if isinstance(reply, int) else 0
+    async def _own_identity(self) -> _Identity:
+        number, info = await self._link.call_many([(b"CLIENT", b"ID"), (b"INFO", b"server")], timeout=self._patience)
+        found = re.search(rb"^run_id:(\w+)", info, re.MULTILINE) if isinstance(info, bytes) else None
+        if found is None or not isinstance(number, int):
+            return _NOBODY
+        return _Identity(found[1], number)
 
     def _unfit(self, problem: Refused) -> ServerUnfit:
         return ServerUnfit(redacted(self.url), problem.reason, "check STREAMQ_URL and its credentials")
@@ -252,13 +277,15 @@ class Exchange:
             extra = {"event": "redis.lost", "reason": problem.reason}
             log.warning("redis lost: %s at %s; jobs in hand go on, trying again", problem.reason, where, extra=extra)
         self.table.lose_overdue(self._limits.lease)
+        self.on_tick()  # the loop is alive, although no tick is answered
 
     async def _rest(self) -> None:
         """Wait until somebody wakes us, the tick is due or a delayed job is."""
         self.on_rest()
         loop = asyncio.get_running_loop()
         self._waker = loop.create_future()
-        until = min(self._next_tick, self._due) - time.monotonic()
+        due = float("inf") if self.stopping else self._due  # nothing is promoted any more
+        until = min(self._next_tick, due) - time.monotonic()
         timer = loop.call_later(max(0.0, until), self.wake)
         try:
             await self._waker
@@ -284,8 +311,9 @@ class Exchange:
             add(settle, self._settled)
         if now >= self._due and not self.stopping:
             add(self._verbs.promote(), self._promoted)
+            self.hungry = True  # what becomes due is fetched in the same round trip
         if now >= self._next_tick:
-            add(self._verbs.tick(self._tick_input(now)), self._ticked)
+            add(self._verbs.tick(self._tick_input(now)), lambda reply: self._ticked(reply, now))
         self._plan_rare(now, add, settling=settle is not None)
         want = self._want()
         if want > 0:
@@ -385,7 +413,7 @@ class Exchange:
             for job in _verbs.read_adopted(reply):
                 self.table.take(job, asked)
 
-    def _ticked(self, reply: Reply) -> None:
+    def _ticked(self, reply: Reply, asked: float) -> None:
         now = time.monotonic()
         self._next_tick = now + TICK * random.uniform(0.9, 1.0)  # noqa: S311 - jitter
         self.on_tick()
@@ -399,15 +427,15 @@ class Exchange:
         self._holds_turn = ticked.turn == self._verbs.consumer
         self._set_due(ticked.next_due_ms, exact=True)
         self._parked = ticked.parked
-        if self.paused and not ticked.paused:
-            self.hungry = not self.stopping
+        if ticked.waiting and not ticked.paused:
+            self.hungry = not self.stopping  # whatever became of the bell
         self.paused = ticked.paused
         if ticked.pending != len(self.table):
             self._ghosts_suspected = True
         for mark in ticked.marks:
             self.table.cancel(mark)
         for job in ticked.stalled:
-            self.table.take_stalled(job, now)
+            self.table.take_stalled(job, asked)
 
     def _promoted(self, reply: Reply) -> None:
         if self._failed(reply):

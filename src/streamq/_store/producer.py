@@ -25,7 +25,7 @@ from ..errors import (
 from .clock import ServerClock
 from .faults import server_error
 from .keys import Keys
-from .link import Command, Link, LinkDown, Refused, ReplyError, redacted
+from .link import CALL_TIMEOUT, Command, Link, LinkDown, Refused, ReplyError, redacted
 from .scripts import PROTOCOL, script
 from .verbs import MEMO_MS
 
@@ -37,6 +37,9 @@ BUFFER_JOBS: Final = 10_000
 BUFFER_BYTES: Final = 8 * 1024 * 1024
 RESEND_SECONDS: Final = 60.0
 """How long an unanswered batch is sent again: a tenth of the memo's life, so that a replay always meets its memo."""
+
+PATIENCE: Final = 3.0
+"""Seconds the first sending waits for its answer: a silent connection must leave callers time for a second. Then twice."""
 
 Check = Callable[[Link], Awaitable[None]]
 """Looks at the server once, on the first connection."""
@@ -252,13 +255,15 @@ class Producer:
         command = self._command(batch)
         loop = asyncio.get_running_loop()
         give_up = loop.time() + RESEND_SECONDS
-        pause = 0.02
+        pause, patience = 0.02, PATIENCE
+        self._reason = "it was sent, no answer came"
         while True:
             try:
                 if not self._link.is_up:
                     await self._link.connect()
-                reply = await self._link.call(*command)
+                reply = await self._link.call(*command, timeout=patience)
             except LinkDown as problem:
+                patience = min(CALL_TIMEOUT, patience * 2)
                 self._reason = problem.reason
                 reply = ReplyError("LINK", problem.reason)
             if not isinstance(reply, ReplyError):

@@ -54,6 +54,7 @@ class Ticked(NamedTuple):
     paused: bool
     stalled: list[Taken]
     marks: list[bytes]
+    waiting: bool
 
 
 class Promoted(NamedTuple):
@@ -206,9 +207,9 @@ def read_fetched(reply: Reply) -> Fetched:
 
 def read_ticked(reply: Reply) -> Ticked:
     """Read the reply of tick."""
-    now, due, turn, pending, parked, paused, stalled, marks = reply
+    now, due, turn, pending, parked, paused, stalled, marks, waiting = reply
     jobs = [_claimed(one) for one in stalled]
-    return Ticked(int(now), _ms(due), turn, pending, parked, bool(paused), jobs, list(marks))
+    return Ticked(int(now), _ms(due), turn, pending, parked, bool(paused), jobs, list(marks), bool(waiting))
 
 
 def read_promoted(reply: Reply) -> Promoted:

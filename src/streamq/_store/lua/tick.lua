@@ -3,13 +3,14 @@
 --   12 workers hash; 13 beats zset; 14 bell list; 15 window list; 16 window hash
 -- ARGV: 1 protocol; 2 consumer; 3 heartbeat blob; 4 lease ms; 5 free slots; 6 max stalls; 7 suspects allowed (0 or 1);
 --   8 least ms between two sweeps; 9 1 to sweep, 0 not to (clock in doubt); 10 age bound of the window ms (0 none)
--- Reply: {now ms, next due ms or -1, turn holder, own pending entries, parked jobs, paused (0 or 1), stalled jobs, marks}
+-- Reply: {now ms, next due ms or -1, turn holder, own pending entries, parked jobs, paused (0 or 1), stalled jobs, marks,
+--   waiting (1 when a fetch would find a job, else 0)}
 --   A stalled job is {lane, entry, fields, token, count}; count - 1 is its stalls; over max stalls it is to be buried.
 --   Marks: ids of jobs to be cancelled. Replay: a sweep whose reply was lost leaves ghosts (reconcile).
 local meta, index, beats = KEYS[1], KEYS[2], KEYS[13]
 local consumer, lease, free, max_stalls = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local suspects = tonumber(ARGV[7])
-local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'turn', 'swept', 'cancels', 'sweep')
+local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'turn', 'swept', 'cancels', 'sweep', 'released')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
 local now = now_ms()
@@ -17,15 +18,20 @@ if not m[1] then redis.call('HSET', meta, PROTOCOL_FIELD, ARGV[1]) end
 redis.call('HSET', KEYS[12], consumer, ARGV[3])
 redis.call('ZADD', beats, whole(now), consumer)
 
-local lanes, pending = {}, 0
+local lanes, pending, waiting = {}, 0, m[7] and 1 or 0
 for n = 0, 4 do lanes[n + 1] = {tostring(n), KEYS[3 + n]} end
 lanes[6] = {'t', KEYS[8]}
 for _, lane in ipairs(lanes) do
-  if redis.call('XLEN', lane[2]) > 0 then
+  local length = redis.call('XLEN', lane[2])
+  if length > 0 then
     local groups = redis.pcall('XPENDING', lane[2], 'w')
     if groups.err and string.find(groups.err, 'NOGROUP', 1, true) then
       redis.call('XGROUP', 'CREATE', lane[2], 'w', '0')
-    elseif not groups.err and groups[1] > 0 then
+      waiting = 1
+    elseif not groups.err and groups[1] < length and lane[1] ~= 't' then
+      waiting = 1
+    end
+    if not groups.err and groups[1] > 0 then
       lane.pending = true
       for _, c in ipairs(groups[4]) do
         if c[1] == consumer then pending = pending + c[2] end
@@ -114,5 +120,5 @@ end
 local head = redis.call('ZRANGE', KEYS[9], 0, 0, 'WITHSCORES')
 local cancels = m[5] and redis.call('HRANDFIELD', KEYS[11], 500) or {}
 return {
-  whole(now), head[2] or '-1', turn, pending, redis.call('ZCARD', KEYS[10]), m[2] and 1 or 0, jobs, cancels,
+  whole(now), head[2] or '-1', turn, pending, redis.call('ZCARD', KEYS[10]), m[2] and 1 or 0, jobs, cancels, waiting,
 }

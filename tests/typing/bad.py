@@ -1,0 +1,151 @@
+"""Calls that must be refused: each marked line by both checkers, and no other line by either. Never run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from streamq import Context, Depends, Exponential, Fixed, Job, JobSpec, Keep, Priority, Queue, Retry, Snooze, Worker
+
+queue = Queue("delivery")
+
+
+class DB: ...
+
+
+def get_db() -> DB:
+    return DB()
+
+
+@queue.handler("delivery:send")
+async def send(ctx: Context, contact_id: str, body: str, channel: str = "sms") -> str:
+    return contact_id + body + channel
+
+
+@queue.handler("blocking")
+def blocking(a: int, *, b: int = 0) -> list[int]:
+    return [a, b]
+
+
+@queue.handler("nothing")
+async def nothing() -> None: ...
+
+
+@queue.handler("anything")
+async def anything(event: Any, b: int = 0) -> int:
+    return b
+
+
+async def arguments(db: DB) -> None:
+    await send.enqueue("c_1", bdy="hi")  # E: mypy,pyright
+    await send.enqueue("c_1", body=5)  # E: mypy,pyright
+    await send.enqueue("c_1")  # E: mypy,pyright
+    await send.enqueue("c_1", "hi", "sms", "more")  # E: mypy,pyright
+    await send.enqueue(1, "hi")  # E: mypy,pyright
+    await send.enqueue("c_1", "hi", ctx=None)  # E: mypy,pyright
+    await send.with_options(delay=1).enqueue("c_1")  # E: mypy,pyright
+    await blocking.enqueue(1, 2)  # E: mypy,pyright
+    await blocking.enqueue("1")  # E: mypy,pyright
+    await nothing.enqueue(1)  # E: mypy,pyright
+    await anything.enqueue()  # E: mypy,pyright
+    await anything.enqueue({}, b="1")  # E: mypy,pyright
+    await send("c_1")  # E: mypy,pyright
+    send.job("c_1", None)  # E: mypy,pyright
+
+
+@queue.handler("misspelt", max_attempt=3)  # E: mypy,pyright
+async def misspelt() -> None: ...
+
+
+@queue.handler("a number is no backoff", backoff=5)  # E: mypy,pyright
+async def number() -> None: ...
+
+
+@queue.handler("not a tuple", no_retry=ValueError)  # E: mypy,pyright
+async def not_a_tuple() -> None: ...
+
+
+@queue.handler("no exception", no_retry=(int,))  # E: mypy,pyright
+async def no_exception() -> None: ...
+
+
+@queue.handler("no pool", pool="fork")  # E: mypy,pyright
+def no_pool() -> None: ...
+
+
+@queue.handler("delay belongs to a job", delay=3)  # E: mypy,pyright
+async def delayed() -> None: ...
+
+
+@queue.handler(5)  # E: mypy,pyright
+async def no_name() -> None: ...
+
+
+@queue.handler()  # E: mypy,pyright
+async def unnamed() -> None: ...
+
+
+@queue.handler("dependency of another type")
+async def dependency(db: str = Depends(get_db)) -> None: ...  # E: mypy,pyright
+
+
+async def options() -> None:
+    send.with_options(dellay=3)  # E: mypy,pyright
+    send.with_options(delay="3")  # E: mypy,pyright
+    send.with_options(priority=1)  # E: mypy,pyright
+    send.with_options(backoff=lambda attempt: 1.0)  # E: mypy,pyright
+    send.with_options(at=3.0)  # E: mypy,pyright
+    send.with_options(headers={"a": 1})  # E: mypy,pyright
+    send.with_options(no_retry=(ValueError,))  # E: mypy,pyright
+    send.with_options(30)  # E: mypy,pyright
+    await queue.enqueue("delivery:send", {"body": "hi"}, dely=3)  # E: mypy,pyright
+    await queue.enqueue("delivery:send", {"body": "hi"}, priority="high")  # E: mypy,pyright
+    await queue.enqueue("delivery:send", ["hi"])  # E: mypy,pyright
+    await queue.enqueue(send, {"body": "hi"})  # E: mypy,pyright
+    queue.spec("delivery:send", timeout="30s")  # E: mypy,pyright
+
+
+async def bulk(job: Job[str]) -> None:
+    await queue.enqueue_many([job])  # E: mypy,pyright
+    await queue.enqueue_many([send])  # E: mypy,pyright
+    await queue.enqueue_many([{"contact_id": "c_1"}])  # E: mypy,pyright
+    await queue.enqueue_many(send.job("c_1", "hi"))  # E: mypy,pyright
+    await queue.enqueue_many([send.job("c_1", "hi")], every="2s", chunk=1)  # E: mypy,pyright
+
+
+async def results(job: Job[str], spec: JobSpec[str]) -> None:
+    await send.job("c_1", "hi").result()  # E: mypy,pyright
+    await spec.cancel()  # E: mypy,pyright
+    wrong: int = await job.result()  # E: mypy,pyright
+    narrow: Job[str] = await blocking.enqueue(1)  # E: mypy,pyright
+    await job.result(10)  # E: mypy,pyright
+    await job.retry(priority=1)  # E: mypy,pyright
+    unknown = await queue.job("id")
+    await unknown.state()  # E: mypy,pyright
+    print(wrong, narrow)
+
+
+def construction() -> None:
+    Queue()  # E: mypy,pyright
+    Queue("q", max_attemps=3)  # E: mypy,pyright
+    Queue("q", keep_dead=timedelta(days=30))  # E: mypy,pyright
+    Queue("q", timeout="30")  # E: mypy,pyright
+    Worker("q")  # E: mypy,pyright
+    Worker(queue, 10)  # E: mypy,pyright
+    Worker(queue, concurrency="10")  # E: mypy,pyright
+    Keep(count="10")  # E: mypy,pyright
+    Fixed("5")  # E: mypy,pyright
+    Exponential()  # E: mypy,pyright
+    Retry(after="5")  # E: mypy,pyright
+    Snooze(until=5.0)  # E: mypy,pyright
+    Snooze(datetime.now(UTC))  # E: mypy,pyright
+    Priority.URGENT  # E: mypy,pyright
+
+
+async def reading() -> None:
+    await queue.jobs()  # E: mypy,pyright
+    await queue.pause("deploy")  # E: mypy,pyright
+    await queue.dlq.replay("id", priority="high")  # E: mypy,pyright
+    for dead in queue.dlq.list():  # E: mypy,pyright
+        print(dead)
+    (await queue.counts()).waitng  # E: mypy,pyright

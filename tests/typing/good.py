@@ -1,0 +1,326 @@
+"""Every correct way to write a handler and to call it. Checked by mypy --strict and pyright strict, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, assert_type
+
+import msgspec
+
+from streamq import (
+    AttemptInfo,
+    BoundHandler,
+    Context,
+    Counts,
+    DeadLetter,
+    Depends,
+    Discard,
+    Exponential,
+    Fatal,
+    Fixed,
+    Handler,
+    Job,
+    JobInfo,
+    JobPage,
+    JobSpec,
+    JobState,
+    Keep,
+    Linear,
+    Priority,
+    Queue,
+    RateLimited,
+    Replayed,
+    Retry,
+    Snooze,
+    Worker,
+    WorkerInfo,
+    current_context,
+)
+
+queue = Queue(
+    "delivery",
+    url=None,
+    prefix="streamq",
+    max_attempts=5,
+    backoff=Exponential(1.0, factor=2, max=3600, jitter=0.1),
+    timeout=30,
+    max_pending=None,
+    max_payload=262_144,
+    keep_completed=Keep(count=1000),
+    keep_dead=Keep(age=timedelta(days=30)),
+    result_ttl=timedelta(hours=1),
+    enqueue_timeout=10.0,
+)
+sms = Queue("sms")
+
+
+class Point(msgspec.Struct):
+    x: int
+    y: int = 0
+
+
+class DB:
+    async def fetch(self) -> int:
+        return 1
+
+
+# -- dependencies: a value, a coroutine, a generator, a context manager, async or not -----------------------------------
+
+
+def get_value() -> DB:
+    return DB()
+
+
+async def get_coroutine() -> DB:
+    return DB()
+
+
+def get_generator() -> Iterator[DB]:
+    yield DB()
+
+
+async def get_async_generator() -> AsyncIterator[DB]:
+    yield DB()
+
+
+@contextmanager
+def get_manager() -> Iterator[DB]:
+    yield DB()
+
+
+@asynccontextmanager
+async def get_async_manager() -> AsyncGenerator[DB]:
+    yield DB()
+
+
+# -- handlers ----------------------------------------------------------------------------------------------------------
+
+
+@queue.handler("delivery:send", max_attempts=5, backoff=Exponential(1), timeout=30, no_retry=(ValueError,))
+async def send(ctx: Context, contact_id: str, body: str, channel: str = "sms") -> str:
+    assert_type(ctx.attempt, int)
+    assert_type(ctx.deadline, datetime | None)
+    assert_type(current_context(), Context)
+    return contact_id + body + channel
+
+
+@queue.handler("plain", priority=Priority.LOW, keep_result=True, timeout=timedelta(minutes=5))
+async def plain(a: int, *, b: float = 1.0) -> Point | None:
+    return Point(a, int(b))
+
+
+@queue.handler("blocking", backoff=lambda attempt: attempt * 2.0, pool="thread", timeout=None)
+def blocking(ctx: Context, a: int) -> list[int]:
+    return [a]
+
+
+@queue.handler("process", pool="process", backoff=Linear(2, max=timedelta(hours=1)))
+def process(data: bytes) -> int:
+    return len(data)
+
+
+@queue.handler("nothing", backoff=Fixed(timedelta(seconds=5)))
+async def nothing() -> None: ...
+
+
+@queue.handler("only context")
+async def only_context(ctx: Context) -> dict[str, int]:
+    return {}
+
+
+@queue.handler("injected")
+async def injected(
+    ctx: Context,
+    a: int,
+    db: DB = Depends(get_value),
+    db2: DB = Depends(get_coroutine),
+    db3: DB = Depends(get_generator),
+    db4: DB = Depends(get_async_generator),
+    db5: DB = Depends(get_manager),
+    db6: DB = Depends(get_async_manager),
+) -> int:
+    return a + await db.fetch()
+
+
+@queue.handler("annotated")
+async def annotated(age: Annotated[int, msgspec.Meta(ge=0)], point: Point) -> int:
+    return age + point.x
+
+
+# A first parameter annotated Any or object is an argument, not a Context. It becomes positional-only for callers.
+@queue.handler("anything")
+async def anything(event: Any, b: int = 0) -> int:
+    return b
+
+
+@queue.handler("object")
+def an_object(event: object) -> int:
+    return 1
+
+
+@queue.handler("steers")
+async def steers(n: int) -> None:
+    if n == 1:
+        raise Retry("busy", after=1.5)
+    if n == 2:
+        raise Snooze(until=datetime.now(UTC))
+    if n == 3:
+        raise Snooze(timedelta(minutes=1), reason="night")
+    if n == 4:
+        raise RateLimited(30)
+    if n == 5:
+        raise Discard("stale")
+    raise Fatal("no such user")
+
+
+class Mailer:
+    async def deliver(self, ctx: Context, to: str) -> str:
+        return to
+
+
+deliver = queue.handler("method")(Mailer().deliver)
+
+assert_type(send, Handler[[str, str, str], str])  # type: ignore[assert-type]  # pyright: ignore[reportAssertTypeFailure] # names are part of the type; only its shape is shown here
+assert_type(nothing, Handler[[], None])
+assert_type(only_context, Handler[[], dict[str, int]])
+assert_type(send.name, str)
+
+
+# -- enqueueing --------------------------------------------------------------------------------------------------------
+
+
+async def enqueue() -> None:
+    assert_type(await send.enqueue("c_1", "hi"), Job[str])
+    assert_type(await send.enqueue("c_1", body="hi"), Job[str])
+    assert_type(await send.enqueue(contact_id="c_1", body="hi", channel="mail"), Job[str])
+    assert_type(await plain.enqueue(1, b=2), Job[Point | None])
+    assert_type(await blocking.enqueue(1), Job[list[int]])
+    assert_type(await process.enqueue(b"x"), Job[int])
+    assert_type(await nothing.enqueue(), Job[None])
+    assert_type(await only_context.enqueue(), Job[dict[str, int]])
+    assert_type(await injected.enqueue(1), Job[int])
+    assert_type(await annotated.enqueue(1, Point(1)), Job[int])
+    assert_type(await deliver.enqueue("a@b.c"), Job[str])
+    assert_type(await an_object.enqueue(object()), Job[int])
+    await anything.enqueue({"any": "thing"})
+    await anything.enqueue(None, b=1)
+
+    bound = send.with_options(delay=30, priority=Priority.HIGH)
+    assert_type(await bound.enqueue("c_1", body="hi"), Job[str])
+    assert_type(bound.with_options(tenant="shop_42").job("c_1", "hi"), JobSpec[str])
+    await nothing.with_options(
+        at=datetime.now(UTC),
+        max_attempts=3,
+        backoff=Fixed(1),
+        timeout=timedelta(minutes=1),
+        job_id="order-17",
+        headers={"x-request-id": "7"},
+        tenant="shop_42",
+        expires_in=60,
+        deadline=datetime.now(UTC),
+        keep_result=True,
+    ).enqueue()
+
+    assert_type(await queue.enqueue("delivery:send", {"contact_id": "c_1", "body": "hi"}, delay=30), Job[Any])
+    assert_type(await queue.enqueue("nothing"), Job[Any])
+    assert_type(queue.spec("nothing", job_id="a"), JobSpec[Any])
+
+
+async def enqueue_many(bodies: list[str]) -> None:
+    specs = [send.with_options(tenant="shop_42").job("c_1", body=body) for body in bodies]
+    assert_type(await queue.enqueue_many(specs, chunk=25, every=2.0), list[Job[str]])
+    assert_type(await queue.enqueue_many(send.job("c_1", body) for body in bodies), list[Job[str]])
+    assert_type(await queue.enqueue_many((nothing.job(),), chunk=1, every=timedelta(seconds=1)), list[Job[None]])
+    # Mixed results: the checkers name the common type differently, so only the call is shown.
+    await queue.enqueue_many([send.job("c_1", "hi"), plain.job(1)])
+
+
+async def call_here(ctx: Context) -> None:
+    # What a handler takes for its job is what calling it takes, too.
+    assert_type(await plain(1, b=2.0), Point | None)
+    assert_type(await nothing(), None)
+    assert_type(await process(b"x"), int)
+
+
+# -- a job -------------------------------------------------------------------------------------------------------------
+
+
+async def follow(job: Job[str]) -> None:
+    assert_type(await job.state(), JobState)
+    assert_type(await job.info(), JobInfo)
+    assert_type(await job.result(), str)
+    assert_type(await job.result(timeout=10), str)
+    assert_type(await job.result(timeout=timedelta(seconds=1)), str)
+    assert_type(await job.cancel(), bool)
+    await job.promote()
+    await job.retry(delay=5, priority=Priority.CRITICAL)
+    await job.remove()
+    assert_type(job.id, str)
+    assert_type(job.created, bool)
+    found = await queue.job(job.id)
+    assert_type(found, Job[Any] | None)
+    info = await job.info()
+    assert_type(info.created_at, datetime | None)
+    assert_type([*info.errors], list[AttemptInfo])
+
+
+# -- a queue -----------------------------------------------------------------------------------------------------------
+
+
+async def operate() -> None:
+    async with queue as opened:
+        assert_type(opened, Queue)
+    assert_type(await queue.counts(), Counts)
+    assert_type(await queue.jobs("waiting", name="plain", limit=10), JobPage)
+    assert_type(await queue.jobs(JobState.DEAD, tenant="shop_42", cursor=""), JobPage)
+    assert_type(await queue.workers(), list[WorkerInfo])
+    assert_type(await queue.pause(reason="deploy"), bool)
+    assert_type(await queue.resume(), bool)
+    assert_type(await queue.drain(include_delayed=True), int)
+    assert_type(await queue.clean("dead", older_than=timedelta(days=7)), int)
+    assert_type(await queue.ping(), float)
+    async for dead in queue.dlq.list(name="plain", since=timedelta(days=1)):
+        assert_type(dead, DeadLetter)
+    assert_type(await queue.dlq.get("id"), DeadLetter | None)
+    await queue.dlq.replay("id", delay=5, priority=Priority.HIGH)
+    assert_type(await queue.dlq.replay_all(rate=10, dry_run=True), Replayed)
+    assert_type(await queue.dlq.purge(older_than=timedelta(days=7)), int)
+
+
+@queue.middleware
+async def timing(ctx: Context, call_next: Any) -> Any:
+    return await call_next(ctx)
+
+
+class Breaker:
+    async def __call__(self, ctx: Context, call_next: Any) -> Any:
+        return await call_next(ctx)
+
+
+queue.use(Breaker())
+
+
+@queue.lifespan
+async def lifespan() -> AsyncGenerator[DB]:
+    yield DB()
+
+
+async def work() -> None:
+    async with Worker(queue, concurrency=100, lease=15, grace=timedelta(seconds=25), max_stalls=2) as worker:
+        assert_type(worker, Worker)
+    await Worker([queue, sms]).run()
+    await Worker(queue).run(burst=True)
+
+
+# -- variance: handles and specs of a narrower result pass for those of a wider one -------------------------------------
+
+
+async def wider(job: Job[str], spec: JobSpec[Point], bound: BoundHandler[[], bool]) -> None:
+    a: Job[object] = job
+    b: Job[str | None] = job
+    c: JobSpec[object] = spec
+    d: BoundHandler[[], int] = bound
+    e: list[JobSpec[object]] = [spec, send.job("c_1", "hi")]
+    print(a, b, c, d, e)
