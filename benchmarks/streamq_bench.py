@@ -115,7 +115,10 @@ class Bench:
 
         started = time.perf_counter()
         await asyncio.gather(*[caller() for _ in range(50)])
-        return {"enqueue one by one, jobs/s": one, "enqueue 50 concurrent, jobs/s": 10_000 / (time.perf_counter() - started)}
+        return {
+            "enqueue one by one, jobs/s": one,
+            "enqueue 50 concurrent, jobs/s": 10_000 / (time.perf_counter() - started),
+        }
 
     async def latency(self) -> Figures:
         self.started.clear()
@@ -163,7 +166,10 @@ class Bench:
             done += len(ids)
         elapsed = time.perf_counter() - started
         await client.aclose()
-        return {"bare redis-py loop, jobs/s": JOBS / elapsed, "bare redis-py loop, CPU per job, us": (cpu() - mine) / JOBS * 1e6}
+        return {
+            "bare redis-py loop, jobs/s": JOBS / elapsed,
+            "bare redis-py loop, CPU per job, us": (cpu() - mine) / JOBS * 1e6,
+        }
 
     async def _until(self, fact: Callable[[], bool]) -> None:
         async with asyncio.timeout(60):

@@ -66,21 +66,28 @@ ARROWS: dict[tuple[str, JobState | None, JobState], Arrow] = {
     ("park", _S.ACTIVE, _S.PARKED): Arrow("M 438 320 V 418", (414, 375)),
     ("unpark", _S.PARKED, _S.ACTIVE): Arrow("M 452 420 V 322", (484, 412)),
     ("cancel", _S.PARKED, _S.CANCELLED): Arrow("M 506 442 H 672", (590, 459)),
-    ("cancel", _S.WAITING, _S.CANCELLED): Arrow("M 200 320 C 230 500 560 505 690 462", (250, 432)),
-    ("cancel", _S.DELAYED, _S.CANCELLED): Arrow("M 134 140 C 40 220 40 520 420 520 C 560 520 680 500 722 462", (98, 430)),
+    ("cancel", _S.WAITING, _S.CANCELLED): Arrow("M 200 320 C 230 500 560 505 690 462", (240, 432)),
+    ("cancel", _S.DELAYED, _S.CANCELLED): Arrow(
+        "M 134 140 C 40 220 40 520 420 520 C 560 520 680 500 722 462", (98, 430)
+    ),
     ("replay", _S.DEAD, _S.DELAYED): Arrow("M 674 118 C 560 70 360 70 248 118", (460, 76)),
     ("replay", _S.DEAD, _S.WAITING): Arrow("M 674 138 C 560 150 330 190 232 278", (480, 150)),
 }
 
 _STYLE = """\
   text { font: 13px system-ui, sans-serif; fill: #24292f; text-anchor: middle; }
-  text.verb { font-size: 12px; fill: #57606a; paint-order: stroke; stroke: #fff; stroke-width: 4px; }
+  text.verb { font-size: 12px; fill: #57606a; }
   rect { fill: #f6f8fa; stroke: #57606a; } rect.end { fill: #eaeef2; stroke-width: 2; }
   path { fill: none; stroke: #57606a; } marker path { fill: #57606a; stroke: none; }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3; } text.verb { fill: #9da7b3; stroke: #0d1117; } rect { fill: #161b22; stroke: #9da7b3; }
+    text { fill: #e6edf3; } text.verb { fill: #9da7b3; } rect { fill: #161b22; stroke: #9da7b3; }
     rect.end { fill: #21262d; } path { stroke: #9da7b3; } marker path { fill: #9da7b3; }
   }"""
+
+
+_TIP = """\
+<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">\
+<path d="M 0 0 L 8 4 L 0 8 z"/></marker></defs>"""
 
 
 def states_svg() -> str:
@@ -89,10 +96,9 @@ def states_svg() -> str:
     if rows != set(ARROWS):
         raise SystemExit(f"ARROWS and TRANSITIONS differ: {sorted(map(str, rows ^ set(ARROWS)))}")
     parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 830 540" role="img" aria-label="States of a job">',
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 60 830 480" role="img" aria-label="States of a job">',
         f"<style>\n{_STYLE}\n</style>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
-        'orient="auto-start-reverse"><path d="M 0 0 L 8 4 L 0 8 z"/></marker></defs>',
+        _TIP,
     ]
     for (verb, _, _), arrow in ARROWS.items():
         x, y = arrow.at
@@ -141,8 +147,8 @@ def keys() -> str:
     lines = [
         "# Keys",
         BY_HAND,
-        "Every key of a queue, from `CATALOGUE` in `src/streamq/_store/keys.py`. The part in braces is the hash tag: all",
-        "keys of one partition share a slot of a cluster. The number is the partition; there is one so far, 0.",
+        "Every key of a queue, from `CATALOGUE` in `src/streamq/_store/keys.py`. The part in braces is the hash tag:",
+        "all keys of one partition share a slot of a cluster. The number is the partition; there is one so far, 0.",
         "",
         f"A full name is prefix, tag, suffix: `{example.meta.decode()}` is the meta hash of queue `emails` under the",
         "prefix `streamq`.",
@@ -160,7 +166,7 @@ def keys() -> str:
         "| channel | says |",
         "|---|---|",
         f"| `{example.control.decode()}` | `cancel <job id>`: stop a running job; `due <ms>`: an earlier delayed job |",
-        f"| `{example.done.decode()}<waiter>` | `r<job id>`: it ended and left a record; `n<job id>`: it returned None |",
+        f"| `{example.done.decode()}<waiter>` | `r<job id>`: ended, left a record; `n<job id>`: returned None |",
         "",
     ]
     return "\n".join(lines)
@@ -232,8 +238,8 @@ def scripts() -> str:
         "",
         "## Permissions",
         "",
-        "Commands for an ACL user, those inside of scripts included (Redis checks them too). Keys: `~streamq:*`, channels:",
-        "`&streamq:*`, with your prefix.",
+        "Commands for an ACL user, those inside of scripts included (Redis checks them too). Keys: `~streamq:*`,",
+        "channels: `&streamq:*`, with your prefix. A process that does two things needs both lists.",
         "",
     ]
     for role in ROLES:
@@ -253,10 +259,12 @@ def _script_section(title: str, file: str, level: str) -> Iterator[str]:
         said, *parts = _SECTION.split(header)
         sentence = _escaped(re.sub(r"^\w+: ", "", said).strip())
         yield from (sentence[:1].upper() + sentence[1:], "")
-        yield from (f"- **{name}**: {_escaped(part.strip())}" for name, part in zip(parts[::2], parts[1::2], strict=True))
+        named = zip(parts[::2], parts[1::2], strict=True)
+        yield from (f"- **{name}**: {_escaped(part.strip())}" for name, part in named)
         yield ""
     if level == "##":
-        yield from ("Calls " + ", ".join(f"`{one.upper().replace('|', ' ')}`" for one in sorted(commands_of(title))) + ".", "")
+        called = (f"`{one.upper().replace('|', ' ')}`" for one in sorted(commands_of(title)))
+        yield from (f"Calls {', '.join(called)}.", "")
 
 
 def _headers(text: str) -> Iterator[str]:
@@ -295,7 +303,8 @@ def errors_page() -> str:
 
 def options() -> str:
     """Return the page of options."""
-    lines = ["# Options", BY_HAND, "Durations are seconds (a number) or a `timedelta`; instants are aware `datetime`.", ""]
+    units = "Durations are seconds (a number) or a `timedelta`; instants are aware `datetime`."
+    lines = ["# Options", BY_HAND, units, ""]
     for title, kind, used in (
         ("Queue", QueueOptions, 'Queue("name", ...)'),
         ("Handler", HandlerOptions, '@queue.handler("name", ...)'),
@@ -321,14 +330,15 @@ def _described(doc: str, typed: dict[str, str], defaults: dict[str, Any] | None 
         name = re.match(r"\w+", entry)
         assert name is not None  # noqa: S101 - the pattern begins with one
         yield f"- `{name[0]}`{entry[name.end() :].rstrip()}"
-    yield from ("", "| option | type |" + (" default |" if defaults else ""), "|---|---|" + ("---|" if defaults else ""))
+    yield from ("", "| option | type |" + " default |" * bool(defaults), "|---|---|" + "---|" * bool(defaults))
     for option, kind in typed.items():
         more = f" `{defaults[option]!r}` |" if defaults else ""
         yield f"| `{option}` | `{kind}` |{more}"
 
 
 def _annotation(value: Any) -> str:
-    text = value if isinstance(value, str) else getattr(value, "__forward_arg__", None) or inspect.formatannotation(value)
+    # Annotations are kept as text in streamq; a TypedDict wraps that into a ForwardRef.
+    text: str = value if isinstance(value, str) else value.__forward_arg__
     return text.replace("|", "\\|")
 
 
@@ -343,7 +353,10 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Looking", ("Counts", "WorkerInfo")),
     ("Elsewhere", ("QueueOptions", "HandlerOptions", "JobOptions", "StreamqError")),
 )
-ELSEWHERE = {"StreamqError": "errors.md", "QueueOptions": "options.md", "HandlerOptions": "options.md", "JobOptions": "options.md"}
+ELSEWHERE = {
+    "StreamqError": "errors.md",
+    **dict.fromkeys(("QueueOptions", "HandlerOptions", "JobOptions"), "options.md"),
+}
 INNER = {"keep", "owner", "replay_dead", "send_spec"}
 """Members that other modules of streamq call."""
 
@@ -387,7 +400,7 @@ def _public(name: str, found: Any) -> Iterator[str]:
 
 
 def _default(value: Any) -> str:
-    return str(value) if isinstance(value, enum.Enum) else repr(value)
+    return f"{type(value).__name__}.{value.name}" if isinstance(value, enum.Enum) else repr(value)
 
 
 def _member(name: str, value: Any) -> Iterator[str]:

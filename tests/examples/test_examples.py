@@ -21,7 +21,7 @@ FACTS = {
         *(r"attempt 1 of 4 for ada", r"attempt 1 of 4 for ada", r"attempt 2 of 4 for ada", r"attempt 3 of 4 for ada"),
         r"^sent to ada@example.com at attempt 3$",
         r"attempt 1 failed .* ConnectionError: the provider hung up$",
-        r"attempt 2 failed .* Retry: the provider asked for patience$",
+        r"attempt 2 failed .*\bRetry: the provider asked for patience$",
         r"attempt 1 of 4 for nobody",
         r"Given up: no_retry: ValueError\.",
     ],

@@ -182,7 +182,6 @@ class Mailer:
 
 deliver = queue.handler("method")(Mailer().deliver)
 
-assert_type(send, Handler[[str, str, str], str])  # type: ignore[assert-type]  # pyright: ignore[reportAssertTypeFailure] # names are part of the type; only its shape is shown here
 assert_type(nothing, Handler[[], None])
 assert_type(only_context, Handler[[], dict[str, int]])
 assert_type(send.name, str)

@@ -211,6 +211,7 @@ class Exchange:
             if not commands:
                 await self._rest()
                 continue
+            asked = time.monotonic()
             try:
                 replies = await self._link.call_many(commands, timeout=self._patience)
                 self._patience = min(CALL_TIMEOUT, max(1.0, self._limits.lease / 4))
@@ -218,8 +219,9 @@ class Exchange:
                 self._note_lost(problem)
                 self._trouble = True
                 replies = []
-                # A server that is slow rather than gone must get the time to answer.
-                self._patience = min(CALL_TIMEOUT, self._patience * 2)
+                if time.monotonic() - asked >= self._patience:
+                    # A server that is slow rather than gone must get the time to answer.
+                    self._patience = min(CALL_TIMEOUT, self._patience * 2)
             for read, reply in zip(readers, replies, strict=False):
                 read(reply)
             # Attempts that were just started run up to their first wait; what needs none is settled in the next call.

@@ -44,9 +44,8 @@ for n = 6, #ARGV, 4 do
 end
 local rows = redis.call('HMGET', index, unpack(ids))
 
-local function taken(id, record, row)
-  if row then return 'row' .. string.sub(row, 1, 1) end
-  if not record then return nil end
+-- A custom id is unique while its job is unsettled, dead, or within the lifetime of its record.
+local function custom_taken(id, record)
   if redis.call('HEXISTS', dead, id) == 1 then return 'dead' end
   if redis.call('EXISTS', record) == 1 then return 'record' end
 end
@@ -56,18 +55,17 @@ local places, refusals, waiting, first_due, mine = {}, {}, false, nil, {}
 for n = 1, #ids do
   local at = 2 + n * 4
   local id, lane, when, body = ids[n], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local record
+  local where = rows[n] and 'row' .. string.sub(rows[n], 1, 1)
   if #lane > 1 then
-    record, next_record = KEYS[next_record], next_record + 1
+    where = where or mine[id] or custom_taken(id, KEYS[next_record])
+    next_record, lane, mine[id] = next_record + 1, string.sub(lane, 1, 1), 'row' .. (when == '0' and lane or 'd')
   end
-  local where = mine[id] or taken(id, record, rows[n])
   if where then
     refusals[#refusals + 1] = n .. ':exists:' .. where .. ','
   elseif max_pending > 0 and unsettled >= max_pending then
     refusals[#refusals + 1] = n .. ':full:' .. max_pending .. ','
   else
     unsettled = unsettled + 1
-    lane = string.sub(lane, 1, 1)
     local row
     if when == '0' then
       row = lane .. redis.call('XADD', KEYS[3 + lane], '*', 'j', id, 'd', body) .. ':0'
@@ -79,7 +77,6 @@ for n = 1, #ids do
       row = 'd' .. lane
       if not first_due or due < first_due then first_due = due end
     end
-    mine[id] = 'row' .. string.sub(row, 1, 1)
     places[#places + 1] = id
     places[#places + 1] = row
   end
