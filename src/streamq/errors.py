@@ -28,10 +28,23 @@ Each carries its data as attributes and says what to do next. What a handler rai
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+
+def revived(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    """Return a pickled exception as it was, without running its ``__init__``, which takes more than a text."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class StreamqError(Exception):
     """Base of everything streamq raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross a process boundary as it is: by default an exception is made anew from its text alone."""
+        return revived, (type(self), self.args, self.__dict__)
 
 
 class ConfigError(StreamqError, ValueError):

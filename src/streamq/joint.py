@@ -65,14 +65,16 @@ class Joint:
         self.queue = queue
         self.wiring = wiring
         self.control_channel: bytes = store.keys.control
-        self.exchange = Exchange(store.url, WorkerVerbs(store.keys, settings, consumer), slots, limits, clock)
-        self.settling = Settling(
+        self.exchange: Exchange = Exchange(store.url, WorkerVerbs(store.keys, settings, consumer), slots, limits, clock)
+        self.settling: Settling = Settling(
             queue.name, worker.name, clock.now_ms, max_result=wiring.max_payload, log_payload=worker.log_payload
         )
-        self.executor = Executor(
+        self.executor: Executor = Executor(
             wiring.registry, Wheel(), worker=worker.name, threads=worker.concurrency, clock=clock.now_ms
         )
-        self.bell = Bell(store.url, store.keys.bell, resting=lambda: self.exchange.is_resting, woken=self.exchange.ring)
+        self.bell: Bell = Bell(
+            store.url, store.keys.bell, resting=lambda: self.exchange.is_resting, woken=self.exchange.ring
+        )
         self.executor.ended = self._ended
         self.exchange.host = self
         self.exchange.table.joined = self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar, Unpack, cast
 
@@ -17,7 +17,7 @@ from ._core.envelope import Record
 from ._core.handler import HandlerSpec, Middleware, Registry
 from ._core.lifecycle import JobState
 from ._core.options import HandlerOptions, JobOptions, Priority
-from ._core.signature import Signature, encode_value
+from ._core.signature import REFUSED, Signature, encode_value
 from ._core.units import Seconds
 from ._store import desk, inspector
 from ._store.link import redacted
@@ -32,6 +32,7 @@ from .reading import Counts, JobPage, WorkerInfo
 from .settings import Lifespan, QueueOptions, Wiring
 
 R = TypeVar("R")
+Opens = TypeVar("Opens", bound=Callable[[], AsyncIterator[Any]])
 
 
 class Queue:
@@ -42,15 +43,15 @@ class Queue:
     """
 
     def __init__(self, name: str, **options: Unpack[QueueOptions]) -> None:
-        self.name = names.checked("queue", name)
+        self.name: str = names.checked("queue", name)
         self._settings = _settings.check(options, os.environ)
-        self.prefix = self._settings.prefix
-        self.result_ttl = self._settings.result_ttl
+        self.prefix: str = self._settings.prefix
+        self.result_ttl: float = self._settings.result_ttl
         self._registry = Registry(self.name)
         self._lifespans: list[Lifespan] = []
         self._store: Store | None = None
         self._server: Any = None
-        self.dlq = DeadLetters(self)
+        self.dlq: DeadLetters = DeadLetters(self)
 
     def __repr__(self) -> str:
         """Name and prefix; no url, it may hold a password."""
@@ -89,9 +90,9 @@ class Queue:
         """Add a middleware object."""
         self.middleware(middleware)
 
-    def lifespan(self, fn: Callable[[], AsyncGenerator[Any]]) -> Callable[[], AsyncGenerator[Any]]:
+    def lifespan(self, fn: Opens) -> Opens:
         """Run an async generator function around every worker's life; what it yields is ``ctx.state``."""
-        self._lifespans.append(asynccontextmanager(fn))
+        self._lifespans.append(asynccontextmanager(cast("Callable[[], AsyncGenerator[Any]]", fn)))
         return fn
 
     @property
@@ -137,7 +138,7 @@ class Queue:
                 raise self._registry.unknown(name)
             try:
                 args = encode_value(given)
-            except (TypeError, ValueError, NotImplementedError, RecursionError) as problem:
+            except REFUSED as problem:
                 raise InvalidPayload(name, str(problem)) from None
         else:
             args = known.signature.encode(known.signature.bind((), given))

@@ -24,7 +24,7 @@ from ._core.retention import Keep
 from ._core.units import Seconds
 from .errors import ConfigError
 
-log = logging.getLogger("streamq")
+log: logging.Logger = logging.getLogger("streamq")
 
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 

@@ -74,7 +74,7 @@ class Worker:
         self.name: str = f"{name or host}:{os.getpid()}:{os.urandom(8).hex()}"
         self._wait_for_redis = units.seconds("wait_for_redis", wait_for_redis)
         self.host = host
-        self.started_ms = 0
+        self.started_ms: int = 0
         self._joints: list[Joint] = []
         self._slots = Slots(concurrency)
         self._keeper: Keeper | None = None

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -74,6 +75,18 @@ class Background:
         wait_until(said, f"{text!r} in {self.log}")
         assert self.output.count(text) >= times, self.output
         return self.output
+
+    def says_after(self, text: str, act: Callable[[], object]) -> None:
+        """Act until a text is in the output; for what may not be noticed the first time, with time to notice it."""
+
+        def once_more() -> bool:
+            act()
+            deadline = time.monotonic() + 3
+            while text not in self.output and time.monotonic() < deadline:
+                time.sleep(0.05)
+            return text in self.output
+
+        wait_until(once_more, text)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -8,7 +8,6 @@ import re
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -137,7 +136,8 @@ def test_redis_away_is_exit_code_4_in_one_line_with_remedies(bare: Shell) -> Non
 
 
 def test_a_wrong_password_is_exit_code_4(bare: Shell, fresh_server: StartServer) -> None:
-    server = fresh_server(tcp=True, args=("--requirepass", "right"))
+    server = fresh_server(tcp=True)
+    server.command("CONFIG", "SET", "requirepass", "right")
     for password, url in (("", server.url), ("wrong", server.url.replace("//", "//:wrong@"))):
         done = bare.run("worker", "app:queue", "--wait-for-redis", "1s", code=4, STREAMQ_URL=url)
         assert "password" in done.stderr.lower() or "auth" in done.stderr.lower()
@@ -221,21 +221,10 @@ def test_reload_takes_the_new_code_and_survives_broken_code(shell: Shell) -> Non
     app = shell.folder / "app.py"
     good = app.read_text()
     # The watcher may not watch yet when the first worker works: write again until it has noticed.
-    _until_said(worker, "waiting for a change", lambda: app.write_text(good + "\nbroken ="))
-    _until_said(worker, "4 handlers", lambda: app.write_text(good + "\nqueue.handler('more')(lambda: None)\n"))
+    worker.says_after("waiting for a change", lambda: app.write_text(good + "\nbroken ="))
+    worker.says_after("4 handlers", lambda: app.write_text(good + "\nqueue.handler('more')(lambda: None)\n"))
     worker.signal(signal.SIGTERM)
     assert worker.ends() == 0
-
-
-def _until_said(worker: Any, text: str, act: Any) -> None:
-    def again() -> bool:
-        act()
-        deadline = time.monotonic() + 3
-        while text not in worker.output and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return text in worker.output
-
-    wait_until(again, text)
 
 
 def test_json_logs_are_json_from_the_first_line_on(shell: Shell) -> None:

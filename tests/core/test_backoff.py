@@ -25,6 +25,14 @@ JITTER = st.floats(min_value=0, max_value=1)
 WAITS = st.floats(min_value=0, max_value=MAX_SECONDS)
 
 
+def squares(attempt: int) -> float:
+    return attempt**2
+
+
+def minutes(attempt: int) -> timedelta:
+    return timedelta(minutes=attempt)
+
+
 @pytest.mark.parametrize(
     ("backoff", "waits"),
     [
@@ -35,8 +43,8 @@ WAITS = st.floats(min_value=0, max_value=MAX_SECONDS)
         (Exponential(0.5, factor=3, max=10), [0.5, 1.5, 4.5, 10, 10]),
         (Exponential(2, factor=1), [2, 2, 2, 2, 2]),
         (Exponential(0), [0, 0, 0, 0, 0]),
-        (lambda attempt: attempt**2, [1, 4, 9, 16, 25]),
-        (lambda attempt: timedelta(minutes=attempt), [60, 120, 180, 240, 300]),
+        (squares, [1, 4, 9, 16, 25]),
+        (minutes, [60, 120, 180, 240, 300]),
     ],
 )
 def test_waits_after_the_first_five_attempts(backoff: Wire | Callable[[int], Seconds], waits: list[float]) -> None:
@@ -88,7 +96,7 @@ def test_a_power_too_large_for_a_float_is_the_longest_wait(factor: float) -> Non
 
 @pytest.mark.parametrize("wrong", [-1, None, "5", float("nan"), float("inf"), True])
 def test_a_function_that_returns_no_duration_is_told_so(wrong: Any) -> None:
-    with pytest.raises(ConfigError, match="^backoff="):
+    with pytest.raises(ConfigError, match=r"^backoff="):
         delay_ms(lambda _attempt: wrong, 1, MIDDLE)
 
 
@@ -100,8 +108,8 @@ def test_a_function_that_returns_no_duration_is_told_so(wrong: Any) -> None:
         (lambda: Fixed(1, jitter=1.1), r"jitter=1\.1"),
         (lambda: Fixed(1, jitter=-0.1), r"jitter=-0\.1"),
         (lambda: Fixed(1, jitter=float("nan")), "jitter=nan"),
-        (lambda: Fixed(1, jitter="a"), "jitter='a'"),  # type: ignore[arg-type]  # pyright: ignore
-        (lambda: Fixed("1"), r"Fixed\(wait\)='1'"),  # type: ignore[arg-type]  # pyright: ignore
+        (lambda: Fixed(1, jitter="a"), "jitter='a'"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        (lambda: Fixed("1"), r"Fixed\(wait\)='1'"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         (lambda: Linear(-1), r"Linear\(step\)=-1"),
         (lambda: Linear(1, max=-1), r"Linear\(max\)=-1"),
         (lambda: Exponential(5_000_000_000), r"Exponential\(base\)=5000000000"),

@@ -49,7 +49,8 @@ def test_ids_sort_by_the_millisecond_they_were_made_in(monkeypatch: pytest.Monke
 def test_ids_of_one_millisecond_differ_whatever_thread_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: [ids.new_id() for _ in range(2_500)], range(8)))
+        running = [pool.submit(lambda: [ids.new_id() for _ in range(2_500)]) for _ in range(8)]
+        made = [one.result() for one in running]
     assert len({one for some in made for one in some}) == 20_000
 
 

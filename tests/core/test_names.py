@@ -30,7 +30,7 @@ def test_other_names_are_refused(name: Any) -> None:
 @pytest.mark.parametrize("prefix", ["", "a/b", "a@b", "x" * 101, "a{b", "a b", None])
 def test_a_prefix_is_stricter_still(prefix: Any) -> None:
     assert names.checked_prefix("app-1.prod:eu_2") == "app-1.prod:eu_2"
-    with pytest.raises(ConfigError, match="^prefix="):
+    with pytest.raises(ConfigError, match=r"^prefix="):
         names.checked_prefix(prefix)
 
 

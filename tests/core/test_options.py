@@ -18,6 +18,11 @@ NOON_MS = int(NOON.timestamp() * 1000)
 NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001
 DEFAULTS = Policy(max_attempts=5, backoff=Exponential(1), timeout_ms=30_000)
 
+
+def by_function(attempt: int) -> float:
+    return attempt
+
+
 # option -> (a value, the field of Checked it becomes, that field's value)
 GOOD_JOB: dict[str, list[tuple[Any, str, Any]]] = {
     "delay": [(0, "when", "0"), (1.5, "when", "+1500"), (timedelta(days=1), "when", "+86400000")],
@@ -39,7 +44,7 @@ BAD_JOB: dict[str, list[tuple[Any, str]]] = {
     "at": [(NAIVE, "is naive; add a time zone"), (NOON_MS, "give an aware datetime"), ("noon", "give an aware")],
     "priority": [(1, "use Priority"), ("high", "use Priority"), (True, "use Priority"), (99, "use Priority")],
     "max_attempts": [(0, "from 1 to 10,000"), (10_001, "from 1"), (2.0, "from 1"), (True, "from 1"), ("5", "from 1")],
-    "backoff": [(5, "Fixed, Linear or Exponential"), (lambda n: n, "functions belong to handlers"), (Fixed, "single")],
+    "backoff": [(5, "Fixed, Linear or Exponential"), (by_function, "functions belong to handlers"), (Fixed, "single")],
     "timeout": [(0, "at least 0.001 s"), (-1, "at least"), (30_000_000_000, "not milliseconds"), ("1", "give seconds")],
     "job_id": [("", "printable"), ("a\nb", "printable"), ("x" * 201, "1 to 200"), (7, "printable")],
     "headers": [([], "dict of str to str"), ({"a": 1}, "header values are str"), (None, "dict of str to str")],
@@ -132,11 +137,15 @@ def test_a_bad_queue_option(option: str, value: Any, remedy: str) -> None:
     refuse(lambda: Queue("q", **options), option, value, remedy)
 
 
-@pytest.mark.parametrize(
-    "check",
-    [check_job, lambda options: check_handler(options, DEFAULTS), lambda options: Queue("q", **options)],
-    ids=["job", "handler", "queue"],
-)
+def check_handler_options(options: Any) -> object:
+    return check_handler(options, DEFAULTS)
+
+
+def check_queue_options(options: Any) -> object:
+    return Queue("q", **options)
+
+
+@pytest.mark.parametrize("check", [check_job, check_handler_options, check_queue_options])
 def test_an_unknown_option_is_told_the_known_ones(check: Callable[[Any], object]) -> None:
     with pytest.raises(ConfigError, match=r"^max_attempt=3: is no \w+ option; there are .*max_attempts"):
         check({"max_attempt": 3})
@@ -172,11 +181,7 @@ def test_a_handler_takes_what_it_does_not_say_from_its_queue() -> None:
     assert check_handler({"timeout": None}, DEFAULTS).timeout_ms is None
     assert check_handler({"max_attempts": 1}, DEFAULTS).max_attempts == 1
     assert check_handler({"no_retry": (KeyError, ValueError)}, DEFAULTS).no_retry == (KeyError, ValueError)
-
-    def wait(attempt: int) -> float:
-        return attempt
-
-    assert check_handler({"backoff": wait}, DEFAULTS).backoff is wait
+    assert check_handler({"backoff": by_function}, DEFAULTS).backoff is by_function
 
 
 def test_priorities_are_five_and_the_first_is_served_first() -> None:

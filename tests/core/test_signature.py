@@ -20,7 +20,7 @@ import msgspec
 import pydantic
 import pytest
 
-from streamq import Context, Depends
+from streamq import Context, Depends, Queue
 from streamq._core.signature import Signature
 from streamq.errors import ConfigError, InvalidPayload
 from streamq.handler import is_dependency
@@ -162,7 +162,7 @@ def test_a_job_sent_before_a_parameter_was_removed_runs_without_it() -> None:
 def test_a_default_may_be_anything_even_what_could_not_travel() -> None:
     sentinel = object()
 
-    def handler(a: int = sentinel, b: list[int] = []) -> None: ...  # type: ignore[assignment]  # pyright: ignore # noqa: B006
+    def handler(a: int = sentinel, b: list[int] = []) -> None: ...  # type: ignore[assignment]  # noqa: B006  # pyright: ignore[reportArgumentType]
 
     (first, second), _ = received(signature_of(handler))
     assert first is sentinel
@@ -277,6 +277,13 @@ def test_a_long_problem_is_cut() -> None:
     assert len(str(caught.value)) < 600
 
 
+def test_values_of_a_job_by_name_are_refused_as_those_of_a_handler_are() -> None:
+    producer = Queue("mail")
+    for wrong in (2**64, "\udc80", Connection(), nested(100_000), 1j):
+        with pytest.raises(InvalidPayload):
+            producer.spec("mail:send", {"value": wrong})
+
+
 # -- any client ------------------------------------------------------------------------------------------------------
 
 BOOKING = """
@@ -356,16 +363,17 @@ def test_a_leading_context_is_no_argument() -> None:
 
 
 def test_a_first_parameter_of_any_type_is_an_argument() -> None:
-    def untyped(ctx, a=1): ...  # type: ignore[no-untyped-def]  # pyright: ignore # noqa: ANN001, ANN202
+    def untyped(ctx, a=1): ...  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # pyright: ignore[reportMissingParameterType, reportUnknownParameterType]
     def anything(ctx: Any) -> None: ...
 
-    for function in (untyped, anything):
+    functions: list[Any] = [untyped, anything]
+    for function in functions:
         assert not signature_of(function).wants_context
-    assert received(signature_of(untyped), {"x": 1}) == (({"x": 1}, 1), {})
+    assert received(signature_of(functions[0]), {"x": 1}) == (({"x": 1}, 1), {})
 
 
 def test_dependencies_stay_out_of_the_payload_and_cannot_be_passed() -> None:
-    def handler(a: int, connection: Connection = Depends(connect), *, b: int = 2) -> None: ...
+    def handler(a: int, connection: Connection = Depends(connect), *, b: int = 2) -> None: ...  # noqa: B008
 
     signature = signature_of(handler)
     assert signature.names == ("a", "b")

@@ -90,13 +90,13 @@ def test_instants_of_any_zone_are_the_same_instant() -> None:
 class Nowhere(tzinfo):
     """A zone that does not know its offset: as naive as none at all."""
 
-    def utcoffset(self, dt: datetime | None, /) -> timedelta | None:
+    def utcoffset(self, _dt: datetime | None, /) -> timedelta | None:
         return None
 
-    def dst(self, dt: datetime | None, /) -> timedelta | None:
+    def dst(self, _dt: datetime | None, /) -> timedelta | None:
         return None
 
-    def tzname(self, dt: datetime | None, /) -> str | None:
+    def tzname(self, _dt: datetime | None, /) -> str | None:
         return None
 
 

@@ -2,7 +2,6 @@
 
 import ast
 import asyncio
-import importlib
 import importlib.util
 import inspect
 import os
@@ -62,11 +61,9 @@ async def run(block: Block, names: dict[str, Any], folder: Path) -> None:
         if inspect.iscoroutine(result):
             await result
         return
+    # Not imported now: a later block does that, or a console block runs it as a program.
     (folder / block.file).write_text(block.code, "utf-8")
-    module = Path(block.file).stem
-    sys.modules.pop(module, None)
     importlib.invalidate_caches()
-    importlib.import_module(module)
 
 
 def check_output(block: Block, folder: Path) -> None:

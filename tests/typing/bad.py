@@ -143,10 +143,13 @@ def construction() -> None:
     Priority.URGENT  # E: mypy,pyright
 
 
+@queue.lifespan  # E: mypy,pyright
+async def yields_nothing() -> None: ...
+
+
 async def reading() -> None:
     await queue.jobs()  # E: mypy,pyright
     await queue.pause("deploy")  # E: mypy,pyright
     await queue.dlq.replay("id", priority="high")  # E: mypy,pyright
-    for dead in queue.dlq.list():  # E: mypy,pyright
-        print(dead)
+    [dead.id for dead in queue.dlq.list()]  # E: mypy,pyright
     (await queue.counts()).waitng  # E: mypy,pyright

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, assert_type
@@ -86,7 +86,7 @@ async def get_async_generator() -> AsyncIterator[DB]:
 
 
 @contextmanager
-def get_manager() -> Iterator[DB]:
+def get_manager() -> Generator[DB]:
     yield DB()
 
 
@@ -303,6 +303,11 @@ queue.use(Breaker())
 
 @queue.lifespan
 async def lifespan() -> AsyncGenerator[DB]:
+    yield DB()
+
+
+@queue.lifespan
+async def as_an_iterator() -> AsyncIterator[DB]:
     yield DB()
 
 

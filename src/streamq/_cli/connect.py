@@ -47,6 +47,8 @@ async def opened(name: str, options: dict[str, Any]) -> AsyncGenerator[Queue]:
     """Open a queue by name, for looking and managing; the app that owns it is not needed."""
     queue = Queue(name, url=server_url(options), prefix=chosen(options, "prefix"), enqueue_timeout=5.0)
     try:
+        # A person waits at the other end: say at once that nothing answers, where a service would try again.
+        await (await queue.stores())[0].call((b"PING",), wait=0.3)
         yield queue
     finally:
         await queue.aclose()

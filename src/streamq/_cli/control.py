@@ -24,7 +24,9 @@ async def pause(queue_names: Sequence[str], **options: Any) -> None:
     changed: dict[str, bool] = {}
     for name in await several(queue_names, options):
         async with opened(name, options) as queue:
-            changed[name] = await queue.pause(reason=options["reason"])
+            # Without a reason a second pause would wipe out that of the first.
+            keeps = not options["reason"] and (await queue.counts()).paused
+            changed[name] = not keeps and await queue.pause(reason=options["reason"])
     _tell(changed, "paused", "is paused already", options)
 
 

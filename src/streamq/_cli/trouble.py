@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 from .._embedded import EmbeddedServerError
 from ..errors import (
     AppImportError,
@@ -60,7 +63,9 @@ def _misused(problem: ConfigError | InvalidPayload) -> CliError:
 
 def unreachable(url: str, reason: str) -> CliError:
     """Return the error for a server that did not answer."""
-    said = next((short for text, short in _REASONS.items() if text in reason), reason.rstrip("."))
+    number = re.search(r"Err(?:no|or) (\d+)", reason)
+    spoken = os.strerror(int(number[1])) if number else reason
+    said = next((short for text, short in _REASONS.items() if text in spoken), reason.rstrip("."))
     return CliError(f"cannot reach Redis at {url} ({said})", START_ONE, POINT_TO, WAIT, code=REDIS)
 
 

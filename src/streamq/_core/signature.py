@@ -39,7 +39,7 @@ _encoder = msgspec.msgpack.Encoder(enc_hook=enc_hook)
 encode_value = _encoder.encode
 
 
-_REFUSED = (msgspec.MsgspecError, ValueError, TypeError, NotImplementedError, RecursionError, OverflowError)
+REFUSED = (msgspec.MsgspecError, ValueError, TypeError, NotImplementedError, RecursionError, OverflowError)
 """What encoding or decoding values that do not fit may raise."""
 
 
@@ -104,7 +104,7 @@ class Signature:
         try:
             data = _encoder.encode(arguments)
             self._decoder.decode(data)
-        except _REFUSED as problem:
+        except REFUSED as problem:
             raise InvalidPayload(self.name, _readable(problem)) from None
         return data
 
@@ -112,7 +112,7 @@ class Signature:
         """Return the decoded arguments as one struct; raises `InvalidPayload` with the reason."""
         try:
             return self._decoder.decode(data)
-        except _REFUSED as problem:
+        except REFUSED as problem:
             raise InvalidPayload(self.name, _readable(problem)) from None
 
     def call_with(self, struct: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

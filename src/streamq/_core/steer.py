@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
+from ..errors import revived
 from .units import Seconds, instant_ms, millis
 
 
 class Steer(Exception):
     """Base of everything a handler may raise to steer."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross from a child process as it is: by default an exception is made anew from its text alone."""
+        return revived, (type(self), self.args, self.__dict__)
 
 
 class Retry(Steer):

@@ -38,17 +38,17 @@ class Attempt:
     )
 
     def __init__(self, job: bytes, token: bytes, count: int, touched: float) -> None:
-        self.id = job
-        self.token = token
-        self.count = count
-        self.touched = touched
+        self.id: bytes = job
+        self.token: bytes = token
+        self.count: int = count
+        self.touched: float = touched
         self.envelope: Envelope = _NO_ENVELOPE
         self.spec: HandlerSpec | None = None
-        self.started = 0.0
-        self.limit = math.inf
-        self.bucket = -1
-        self.begun = False
-        self.settling = False
+        self.started: float = 0.0
+        self.limit: float = math.inf
+        self.bucket: int = -1
+        self.begun: bool = False
+        self.settling: bool = False
         self.why: Why = ""
         self.task: asyncio.Task[Any] | None = None
 

@@ -71,10 +71,10 @@ class Limits:
     __slots__ = ("dead_age_ms", "dead_count", "lease", "max_stalls")
 
     def __init__(self, lease: float, max_stalls: int, dead_count: int, dead_age_ms: int) -> None:
-        self.lease = lease
-        self.max_stalls = max_stalls
-        self.dead_count = dead_count
-        self.dead_age_ms = dead_age_ms
+        self.lease: float = lease
+        self.max_stalls: int = max_stalls
+        self.dead_count: int = dead_count
+        self.dead_age_ms: int = dead_age_ms
 
 
 class Exchange:
@@ -88,11 +88,11 @@ class Exchange:
         self.on_tick: Callable[[], None] = _nothing
         self.on_restored: Callable[[], None] = _nothing
         self.on_away: Callable[[], Awaitable[None]] | None = None
-        self.hungry = True
-        self.stopping = False
-        self.paused = False
-        self.settler = Settler(verbs)
-        self.table = Table(slots, self.settler, self.wake)
+        self.hungry: bool = True
+        self.stopping: bool = False
+        self.paused: bool = False
+        self.settler: Settler = Settler(verbs)
+        self.table: Table = Table(slots, self.settler, self.wake)
         self._verbs = verbs
         self._slots = slots
         self._limits = limits

@@ -106,7 +106,7 @@ class Keeper:
 
     def _renew(self, table: Kept, *, everything: bool) -> None:
         now = time.monotonic()
-        old = 0.0 if everything else self._lease / 3 - 0.1
+        old = 0.0 if everything else self._lease / 6  # so that no lease is ever older than half
         due = [one for one in table.leased() if now - one.touched >= old and now < one.limit + OVERTIME]
         for at in range(0, len(due), BATCH):
             batch = due[at : at + BATCH]

@@ -10,7 +10,7 @@ class Slots:
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
-        self.used = 0
+        self.used: int = 0
         self.on_free: list[Callable[[], None]] = []
 
     @property

@@ -46,7 +46,7 @@ class Table:
 
     def __init__(self, slots: Slots, settler: Settler, on_change: Callable[[], None]) -> None:
         self.joined: Joined
-        self.stopping = False
+        self.stopping: bool = False
         self._rows: dict[bytes, Attempt] = {}
         self._slots = slots
         self._settler = settler
@@ -191,8 +191,8 @@ class Table:
         attempt.cancel("lost")
 
     def lose_overdue(self, lease: float) -> None:
-        """Past its lease by our own clock a job may run elsewhere: a second early, so that two never overlap."""
-        horizon = time.monotonic() - (lease - 1.0)
+        """Past its lease by our own clock a job may run elsewhere: a little early, so that two never overlap."""
+        horizon = time.monotonic() - (lease - min(1.0, lease / 5))
         for attempt in list(self._rows.values()):
             if attempt.touched < horizon and not attempt.settling:
                 self.lose(attempt)

@@ -47,24 +47,24 @@ class Keys:
     def __init__(self, prefix: str, queue: str, partition: int = 0) -> None:
         base = f"{prefix}:{{{queue}:{partition}}}:".encode()
         self.base = base
-        self.meta = base + b"m"
-        self.index = base + b"i"
-        self.lanes = tuple(base + b"l%d" % lane for lane in range(5))
-        self.taken = base + b"t"
-        self.delayed = base + b"d"
-        self.bodies = base + b"b"
-        self.parked = base + b"p"
-        self.dead = base + b"x"
-        self.dead_index = base + b"xi"
-        self.window = base + b"w"
-        self.window_details = base + b"wd"
-        self.waiters = base + b"wt"
-        self.cancels = base + b"c"
-        self.workers = base + b"wk"
-        self.beats = base + b"wb"
-        self.bell = base + b"bell"
-        self.control = base + b"ctl"
-        self.done = base + b"done:"
+        self.meta: bytes = base + b"m"
+        self.index: bytes = base + b"i"
+        self.lanes: tuple[bytes, ...] = tuple(base + b"l%d" % lane for lane in range(5))
+        self.taken: bytes = base + b"t"
+        self.delayed: bytes = base + b"d"
+        self.bodies: bytes = base + b"b"
+        self.parked: bytes = base + b"p"
+        self.dead: bytes = base + b"x"
+        self.dead_index: bytes = base + b"xi"
+        self.window: bytes = base + b"w"
+        self.window_details: bytes = base + b"wd"
+        self.waiters: bytes = base + b"wt"
+        self.cancels: bytes = base + b"c"
+        self.workers: bytes = base + b"wk"
+        self.beats: bytes = base + b"wb"
+        self.bell: bytes = base + b"bell"
+        self.control: bytes = base + b"ctl"
+        self.done: bytes = base + b"done:"
 
     def record(self, job_id: str | bytes) -> bytes:
         """Record of a finished job."""

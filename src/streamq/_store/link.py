@@ -72,8 +72,8 @@ class ReplyError:
     __slots__ = ("code", "text")
 
     def __init__(self, code: str, text: str) -> None:
-        self.code = code
-        self.text = text
+        self.code: str = code
+        self.text: str = text
 
     @property
     def passes(self) -> bool:

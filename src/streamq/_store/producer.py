@@ -67,15 +67,15 @@ class Entry:
     __slots__ = ("answer", "body", "custom", "deadline", "job_id", "lane", "sent", "timeout", "when", "withdrawn")
 
     def __init__(self, job_id: str, lane: int, when: str, body: bytes, *, custom: bool, timeout: float) -> None:
-        self.job_id = job_id
-        self.lane = lane
-        self.when = when
-        self.body = body
-        self.custom = custom
-        self.timeout = timeout
-        self.deadline = asyncio.get_running_loop().time() + timeout
-        self.sent = False
-        self.withdrawn = False
+        self.job_id: str = job_id
+        self.lane: int = lane
+        self.when: str = when
+        self.body: bytes = body
+        self.custom: bool = custom
+        self.timeout: float = timeout
+        self.deadline: float = asyncio.get_running_loop().time() + timeout
+        self.sent: bool = False
+        self.withdrawn: bool = False
         self.answer: Callable[[Receipt], None] = _nobody
 
     @property

@@ -44,7 +44,7 @@ class Store:
         self.url = url
         self.queue = queue
         self.prefix = prefix
-        self.keys = Keys(prefix, queue, partition)
+        self.keys: Keys = Keys(prefix, queue, partition)
         self.max_pending = max_pending
         self.reviver: Callable[[], object] | None = None
         self._revived_at = 0.0
@@ -82,12 +82,12 @@ class Session:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.forgotten = False
+        self.forgotten: bool = False
         self._checked = False
         self._registered = False
-        self.clock = ServerClock()
-        self.producer = Producer(store, self.clock, check=self.register)
-        self.waiters = Waiters(store)
+        self.clock: ServerClock = ServerClock()
+        self.producer: Producer = Producer(store, self.clock, check=self.register)
+        self.waiters: Waiters = Waiters(store)
         self._idle: list[Link] = []
         self._slots = asyncio.Semaphore(POOL)
         _sessions.add(self)
@@ -174,7 +174,7 @@ class Waiters:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.suffix = os.urandom(8).hex()
+        self.suffix: str = os.urandom(8).hex()
         self._futures: dict[bytes, list[asyncio.Future[bool]]] = {}
         self._reader: asyncio.Task[None] | None = None
         self._ready: asyncio.Event | None = None
