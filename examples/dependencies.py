@@ -1,5 +1,4 @@
 """What handlers need: opened once per worker by a lifespan, handed to each attempt by ``Depends``."""
-# ruff: noqa: B008 - a default that says Depends(...) is how a handler asks for something
 
 import asyncio
 import os

@@ -1,5 +1,4 @@
 """The queues and what their workers do. Start workers with ``streamq worker examples.notifications.app:queues``."""
-# ruff: noqa: B008 - a default that says Depends(...) is how a handler asks for something
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable

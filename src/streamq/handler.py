@@ -132,7 +132,8 @@ def Depends(fn: Callable[..., Any], /) -> Any:  # noqa: N802 - reads as a type a
 
     ``fn`` may return the value, be a coroutine function, or set up, yield and tear down (a generator or async generator
     function, or a context manager). It is called once per attempt; its own parameters may be dependencies. Teardown
-    runs when the handler has ended, however it ended.
+    runs when the handler has ended, however it ended. A context manager that a plain function returns is entered and
+    left, too: for a shared client that happens to be one, yield it from a generator function instead.
     """
     return uncalled_for.Depends(_factory(fn))
 

@@ -70,11 +70,11 @@ async def work(options: argparse.Namespace) -> None:
     tell(ledger)
     queue = make_queue(options.url, options.prefix, ledger)
     worker = Worker(queue, concurrency=options.concurrency, lease=options.lease, grace=5, name=options.name)
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, worker.stop)
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     async with worker:
         ledger.write("ready", worker=worker.name)
-        await worker.stopped()
+        await told.wait()
     await queue.aclose()
     ledger.write("stopped")
 

@@ -61,3 +61,7 @@ class Fatal(Steer):
     def __init__(self, reason: str = "") -> None:
         self.reason = reason
         super().__init__(reason or "fatal")
+
+
+for _kind in (Steer, Retry, Snooze, RateLimited, Discard, Fatal):
+    _kind.__module__ = "streamq"  # the name users import; it stands in every attempt's history

@@ -113,7 +113,8 @@ class Exchange:
         self._ghosts: list[bytes] = []
         self._parked = 0
         self._names_from = 0
-        slots.on_free.append(self._slot_freed)
+        self._asked = 0
+        slots.join(self._slot_freed, lambda: self.hungry and not self.stopping)
 
     # -- what others tell us ------------------------------------------------------------------------
 
@@ -158,6 +159,7 @@ class Exchange:
         return self._verbs.renew(jobs)
 
     def _slot_freed(self) -> None:
+        self.table.start_ready()
         if self.hungry or self.table.ready:
             self.wake()
         else:
@@ -224,6 +226,8 @@ class Exchange:
                     self._patience = min(CALL_TIMEOUT, self._patience * 2)
             for read, reply in zip(readers, replies, strict=False):
                 read(reply)
+            asked, self._asked = self._asked, 0
+            self._slots.unreserve(asked)
             # Attempts that were just started run up to their first wait; what needs none is settled in the next call.
             await asyncio.sleep(0)
             if self._trouble:
@@ -319,6 +323,8 @@ class Exchange:
         self._plan_rare(now, add, settling=settle is not None)
         want = self._want()
         if want > 0:
+            self._asked = want
+            self._slots.reserve(want)
             self._plan_fetch(want, add)
         return commands, readers
 
@@ -354,12 +360,12 @@ class Exchange:
         if self.stopping or not (self.hungry or self._parked):
             return 0
         ready = self.table.ready
-        free = self._slots.free - ready
-        if free <= 0:
+        free = self._slots.share() - ready
+        if self._slots.free - ready <= 0:
             return max(0, self._slots.concurrency // 10 - ready) if self._was_full else 0
         if not self._was_full:
             free = max(min(free, FIRST_BITE), free // 2)
-        return min(free, MAX_ITEMS)
+        return max(0, min(free, MAX_ITEMS))
 
     def _tick_input(self, now: float) -> TickInput:
         self.table.lose_overdue(self._limits.lease)

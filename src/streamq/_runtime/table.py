@@ -135,11 +135,15 @@ class Table:
             self._settler.add(attempt, item)
         elif self._rows.get(attempt.id) is attempt:
             del self._rows[attempt.id]
+        self.start_ready()
+        self._on_change()
+
+    def start_ready(self) -> None:
+        """Start what waits here for a place. Another queue of the worker may have given it back."""
         while self._backlog and self._slots.free > 0 and not self.stopping:
             waiting = self._backlog.popleft()
             self._slots.take()
             self.joined.start(waiting)
-        self._on_change()
 
     def forget(self, items: Sequence[Item]) -> None:
         """Forget settled attempts; a row that was taken anew meanwhile has another token and stays."""

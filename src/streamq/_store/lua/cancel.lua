@@ -4,7 +4,8 @@
 -- ARGV: 1 protocol; 2 record lifetime ms; 3 control channel; 4 done channel prefix; 5 record; 6 1 to ask running jobs to
 --   stop, 0 to leave them; 7.. ids (500 at most)
 -- Reply: string, one letter per id: c cancelled, a active (asked to stop), s active (left alone), g gone.
--- Replay: what this very call cancelled is answered c again; a running job is asked again. The mark is written before the message is sent.
+-- Replay: what this very call cancelled is answered c again; a running job is asked again. The mark is written before
+--   the message is sent.
 local meta, index = KEYS[1], KEYS[2]
 local refused = wrong_protocol(redis.call('HGET', meta, PROTOCOL_FIELD), ARGV[1])
 if refused then return refused end

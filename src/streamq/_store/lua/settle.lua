@@ -6,8 +6,9 @@
 --   8 record lifetime ms; 9 items; then per item: verb, id, token, and what the verb's file in settle/ says
 -- Reply: string, one letter per item: a applied, l lost (somebody else holds it), g gone (settled, cancelled, removed).
 -- Errors: SQSTALE, SQVERSION. Fence: the token is the exact index row; other tokens change nothing.
--- Order: destinations, then ack and delete, then index, counters, waiters, memo last; so an error in the middle leaves
--- the job where it was and the replay repairs it.
+-- Replay: the memo holds the reply; the same seq gets it back and nothing is done. Order: destinations, then ack and
+--   delete, then index, counters, waiters, memo last; so an error in the middle leaves the job where it was and the
+--   replay repairs it.
 local meta, memo = KEYS[1], KEYS[19]
 local known = redis.call('GET', memo)
 if known then
@@ -94,7 +95,8 @@ if #rows_set > 0 then redis.call('HSET', KEYS[2], unpack(rows_set)) end
 if #rows_gone > 0 then redis.call('HDEL', KEYS[2], unpack(rows_gone)) end
 for name, by in pairs(counts) do redis.call('HINCRBY', meta, name, by) end
 if #batch.recent > 0 then
-  local over = redis.call('LLEN', KEYS[13]) - batch.window
+  -- At most 1,000 at a time: after keep_completed was lowered there may be more than unpack can take.
+  local over = math.min(redis.call('LLEN', KEYS[13]) - batch.window, 1000)
   if over > 0 then redis.call('HDEL', KEYS[14], unpack(redis.call('RPOP', KEYS[13], over))) end
 end
 if m[2] and #rows_gone > 0 then
