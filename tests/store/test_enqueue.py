@@ -102,6 +102,11 @@ async def test_a_custom_id_twice_in_a_batch_is_one_job(stage: Stage) -> None:
     assert {job: stage.look().place(job) for job in "abc"} == {"a": "waiting", "b": "delayed", "c": "waiting"}
 
 
+async def test_a_custom_id_that_was_refused_is_no_job_that_exists(stage: Stage) -> None:
+    await stage.enqueue("full")
+    assert await stage.enqueue(("a", "2c", "0"), ("a", "2c", "0"), max_pending=1) == {0: "full:1", 1: "full:1"}
+
+
 async def test_a_custom_id_is_free_again_when_its_record_is_gone(stage: Stage) -> None:
     hand = stage.hand()
     await stage.enqueue(("a", "2c", "0"))
@@ -140,7 +145,7 @@ async def test_a_key_of_another_type_stops_it_before_any_write(stage: Stage, spo
     stage.spoil(key)
     kept.pop(key.removeprefix(keys.base).decode(), None)
     with pytest.raises(Refusal, match="WRONGTYPE"):
-        await stage.enqueue("a", ("b", "4", "0"), ("c", "2", "+500"))
+        await stage.enqueue("a", ("b", "4c", "0"), ("c", "2", "+500"))
     assert kept == {name: stage.server.command("DUMP", keys.base + name.encode()) for name in kept}
     assert stage.server.command("EXISTS", keys.lanes[4]) == (spoilt == "lane")
     assert stage.server.command("EXISTS", keys.delayed) == (spoilt == "delayed")

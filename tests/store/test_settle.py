@@ -48,6 +48,7 @@ async def test_the_same_batch_again_gets_the_stored_answer_and_does_nothing(stag
     assert stage.look() == before
     # Exact whatever happened since: another batch of another worker, and even the same jobs anew.
     other = stage.hand("w2")
+    await stage.enqueue("c")
     await other.settle(*[completed(job) for job in await other.fetch()])
     assert await hand.again(*items) == "aag"
     stage.look()

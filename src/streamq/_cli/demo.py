@@ -121,7 +121,7 @@ async def _summary(load: Load, elapsed: float, options: dict[str, Any]) -> None:
         return
     click.echo(f"\n{count(load.sent, 'notification')} in {duration(elapsed)}, {load.sent / elapsed:,.0f} a second")
     click.echo(f"  completed     {counts.completed:,}")
-    click.echo(f"  retried       {counts.retried:,} times, rate limited {counts.limited:,} times")
+    click.echo(f"  retried       {count(counts.retried, 'time')}, rate limited {count(counts.limited, 'time')}")
     click.echo(f"  dead letters  {counts.dead:,}")
     click.echo(f"  waited        p50 {duration(p50)}, p95 {duration(p95)} from enqueue to start")
     if dead:

@@ -85,24 +85,16 @@ class Settling:
         verdict = decide(envelope, spec.policy, failure, now_ms=now, noise=noise)
         attempt_no = envelope.attempts + 1
         if isinstance(verdict, RetryAt):
+            wait = (verdict.wait_ms or 0) / 1000
             if verdict.count == "retried":
-                self._say(
-                    logging.WARNING,
-                    "job retrying",
-                    "retrying",
-                    attempt,
-                    error=error,
-                    backoff=(verdict.wait_ms or 0) / 1000,
-                )
+                self._say(logging.WARNING, "job retrying", "retrying", attempt, error=error, backoff=wait, trace=trace)
             else:
-                self._say(
-                    logging.INFO, f"job {verdict.count}", verdict.count, attempt, backoff=(verdict.wait_ms or 0) / 1000
-                )
+                self._say(logging.INFO, f"job {verdict.count}", verdict.count, attempt, backoff=wait)
             args = (verdict.when, self._lane(attempt), _wire.encode(verdict.envelope), verdict.count)
             return Item(b"r", attempt.id, attempt.token, args)
         if isinstance(verdict, End):
             return self.ended(attempt, verdict.state, verdict.reason)
-        self._say(logging.ERROR, "job failed", "failed", attempt, error=error, reason=verdict.reason)
+        self._say(logging.WARNING, "job failed", "failed", attempt, error=error, reason=verdict.reason, trace=trace)
         return self._bury(attempt, verdict, attempts=attempt_no, failed=True)
 
     def ended(self, attempt: Attempt, state: JobState, reason: str) -> Item:
@@ -186,12 +178,14 @@ class Settling:
         }
         if extra["max_attempts"] is not None:
             extra["is_last_attempt"] = extra["attempt"] >= extra["max_attempts"]
-        error = more.pop("error", None)
+        error, trace = more.pop("error", None), more.pop("trace", "")
         if error is not None:
             extra["error_type"] = type(error).__qualname__
             extra["error"] = str(error)[:500] if self._log_payload else type(error).__qualname__
         if self._log_payload:
             extra["payload"] = _shown(envelope.args)
+            if trace:
+                extra["traceback"] = trace
         extra.update(more)
         log.log(level, message, extra=extra)
 

@@ -35,12 +35,15 @@ local function adopt_released(meta, index, lanes, consumer, want, out)
   local left = 0
   for lane, key in pairs(lanes) do
     if redis.call('XLEN', key) > 0 then
-      local pending = redis.pcall('XPENDING', key, 'w', '-', '+', 500, '~')
-      if not pending.err then
-        for _, p in ipairs(pending) do
-          local job = #out < want and claim(index, key, lane, p[1], consumer, p[4])
-          if job then out[#out + 1] = job elseif #out >= want then left = left + 1 end
-        end
+      local pending = #out < want and redis.pcall('XPENDING', key, 'w', '-', '+', want - #out, '~') or {}
+      for _, p in ipairs(pending.err and {} or pending) do
+        local job = claim(index, key, lane, p[1], consumer, p[4])
+        if job then out[#out + 1] = job end
+      end
+      -- What is left is counted by the server: there may be more than one look can list.
+      local held = redis.pcall('XPENDING', key, 'w')
+      for _, c in ipairs(not held.err and held[4] or {}) do
+        if c[1] == '~' then left = left + c[2] end
       end
     end
   end

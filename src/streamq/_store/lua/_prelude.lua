@@ -24,4 +24,12 @@ local function due_ms(when, now)
   return ms
 end
 
+-- Reads before any write: a key of a wrong type fails here. Takes a kind (h hash, l list, s stream, z zset) and a key,
+-- by turns.
+local SIZE = {h = 'HLEN', l = 'LLEN', s = 'XLEN', z = 'ZCARD'}
+local function expect(...)
+  local given = {...}
+  for n = 1, #given, 2 do redis.call(SIZE[given[n]], given[n + 1]) end
+end
+
 local function whole(ms) return string.format('%.0f', ms) end

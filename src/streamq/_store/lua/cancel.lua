@@ -1,8 +1,8 @@
 -- cancel: takes jobs that wait (in a lane, delayed or parked) out of the queue; asks the worker of a running one.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 delayed zset; 10 bodies hash; 11 parked zset;
 --   12 cancels hash; 13 waiters hash; 14.. record strings, one per id
--- ARGV: 1 protocol; 2 record lifetime ms; 3 control channel; 4 done channel prefix; 5 record; 6 1 to ask running jobs to
---   stop, 0 to leave them; 7.. ids (500 at most)
+-- ARGV: 1 protocol; 2 record lifetime ms; 3 control channel; 4 done channel prefix; 5 record; 6 1 to ask running jobs
+--   to stop, 0 to leave them; 7.. ids (500 at most)
 -- Reply: string, one letter per id: c cancelled, a active (asked to stop), s active (left alone), g gone.
 -- Replay: what this very call cancelled is answered c again; a running job is asked again. The mark is written before
 --   the message is sent.

@@ -1,6 +1,6 @@
 -- counts: how many jobs are where, in one moment. O(1): lengths and counters, never a scan.
--- KEYS: 1 meta hash; 2-6 lane streams; 7 taken stream; 8 delayed zset; 9 parked zset; 10 dead index hash; 11 index hash;
---   12 window list
+-- KEYS: 1 meta hash; 2-6 lane streams; 7 taken stream; 8 delayed zset; 9 parked zset; 10 dead index hash;
+--   11 index hash; 12 window list
 -- ARGV: none
 -- Reply: {now ms, meta fields and values, entries, pending, delayed, parked, dead, unsettled, oldest entry id or '',
 --   window, {entries per lane}, {pending per lane}, delayed jobs whose time has come}

@@ -56,9 +56,10 @@ for n = 1, #ids do
   local at = 2 + n * 4
   local id, lane, when, body = ids[n], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local where = rows[n] and 'row' .. string.sub(rows[n], 1, 1)
-  if #lane > 1 then
+  local custom = #lane > 1
+  if custom then
     where = where or mine[id] or custom_taken(id, KEYS[next_record])
-    next_record, lane, mine[id] = next_record + 1, string.sub(lane, 1, 1), 'row' .. (when == '0' and lane or 'd')
+    next_record, lane = next_record + 1, string.sub(lane, 1, 1)
   end
   if where then
     refusals[#refusals + 1] = n .. ':exists:' .. where .. ','
@@ -77,6 +78,7 @@ for n = 1, #ids do
       row = 'd' .. lane
       if not first_due or due < first_due then first_due = due end
     end
+    if custom then mine[id] = 'row' .. string.sub(row, 1, 1) end
     places[#places + 1] = id
     places[#places + 1] = row
   end

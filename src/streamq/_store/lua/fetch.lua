@@ -1,9 +1,10 @@
 -- fetch: takes up to `want` waiting jobs for a consumer, best lane first; gates are looked at here and nowhere else.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 bell list
 -- ARGV: 1 protocol; 2 consumer; 3 want (1-500); 4 lane order, such as '01234'
--- Reply: {now ms, why, adopted jobs, lane digit, entries, lane digit, entries, ...}; why: 'full' (got all it asked for),
---   'empty', 'paused', or an error text of a lane (what was taken before it is still in the reply).
---   An entry is {entry id, fields}; its token is lane .. entry id .. ':0'. Adopted: {lane, entry, fields, token, count}.
+-- Reply: {now ms, why, adopted jobs, lane digit, entries, lane digit, entries, ...}; why: 'full' (got all it asked
+--   for), 'empty', 'paused', or an error text of a lane (what was taken before it is still in the reply).
+--   An entry is {entry id, fields}; its token is lane .. entry id .. ':0'. Adopted: {lane, entry, fields, token,
+--   count}.
 -- Errors: SQVERSION. Replay: takes further jobs; those of the lost reply are found as ghosts (reconcile).
 local meta, index, bell = KEYS[1], KEYS[2], KEYS[9]
 local consumer, want = ARGV[2], tonumber(ARGV[3])

@@ -6,7 +6,8 @@ local refused = wrong_protocol(redis.call('HGET', KEYS[1], PROTOCOL_FIELD), ARGV
 if refused then return refused end
 if ARGV[2] == '1' then
   local was = redis.call('HEXISTS', KEYS[1], 'paused')
-  redis.call('HSET', KEYS[1], 'paused', whole(now_ms()) .. ' ' .. ARGV[1])
+  -- Pausing again without a reason keeps the one that was given.
+  if was == 0 or ARGV[1] ~= '' then redis.call('HSET', KEYS[1], 'paused', whole(now_ms()) .. ' ' .. ARGV[1]) end
   redis.call('DEL', KEYS[2])
   return 1 - was
 end

@@ -47,18 +47,25 @@ function batch.move(item, row)
   rows_set[#rows_set + 1] = item.id
   rows_set[#rows_set + 1] = row
 end
-local waited_for = redis.call('EXISTS', KEYS[15]) == 1
+local waited_for = redis.call('HLEN', KEYS[15]) > 0
 function batch.ended(id, how)
   if waited_for then endings[#endings + 1] = {id, how} end
 end
 
 local total, at, next_record = tonumber(ARGV[9]), 10, 20
-local ids, starts = {}, {}
+local ids, starts, seen = {}, {}, {}
 for n = 1, total do
-  starts[n], ids[n] = at, ARGV[at + 1]
+  starts[n], ids[n], seen[ARGV[at]] = at, ARGV[at + 1], true
   at = at + 3 + VERBS[ARGV[at]][2]
 end
+-- Reads come first: a key of a wrong type fails here, before anything is written.
 local rows = redis.call('HMGET', KEYS[2], unpack(ids))
+if seen.c or seen.C then expect('l', KEYS[13], 'h', KEYS[14]) end
+if seen.r then expect('z', KEYS[9], 'h', KEYS[10]) end
+if seen.p then expect('z', KEYS[17], 'h', KEYS[10]) end
+if seen.b or seen.x then expect('s', KEYS[11], 'h', KEYS[12]) end
+if seen.u then expect('l', KEYS[18]) end
+if m[2] then expect('h', KEYS[16]) end
 
 -- One table for all items: a batch of plain completions makes no garbage but its ids.
 local item, answers, done, find, sub = {}, {}, {}, string.find, string.sub

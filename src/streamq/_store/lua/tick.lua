@@ -3,8 +3,8 @@
 --   12 workers hash; 13 beats zset; 14 bell list; 15 window list; 16 window hash
 -- ARGV: 1 protocol; 2 consumer; 3 heartbeat blob; 4 lease ms; 5 free slots; 6 max stalls; 7 suspects allowed (0 or 1);
 --   8 least ms between two sweeps; 9 1 to sweep, 0 not to (clock in doubt); 10 age bound of the window ms (0 none)
--- Reply: {now ms, next due ms or -1, turn holder, own pending entries, parked jobs, paused (0 or 1), stalled jobs, marks,
---   waiting (1 when a fetch would find a job, else 0)}
+-- Reply: {now ms, next due ms or -1, turn holder, own pending entries, parked jobs, paused (0 or 1), stalled jobs,
+--   marks, waiting (1 when a fetch would find a job, else 0)}
 --   A stalled job is {lane, entry, fields, token, count}; count - 1 is its stalls; over max stalls it is to be buried.
 --   Marks: ids of jobs to be cancelled. Replay: a sweep whose reply was lost leaves ghosts (reconcile).
 local meta, index, beats = KEYS[1], KEYS[2], KEYS[13]

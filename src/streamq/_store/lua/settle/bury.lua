@@ -26,4 +26,5 @@ local function bury_raw(batch, item, reason)
     batch.count('dead', 1)
   end
   batch.leave(item)
+  batch.ended(item.id, 'r')
 end

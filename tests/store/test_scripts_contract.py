@@ -1,0 +1,226 @@
+"""Lua files keep their habits: a header that says everything, one verb a file, and nothing unbounded. Needs no server."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from importlib import resources
+from typing import Any, NamedTuple
+
+import pytest
+
+from streamq._core.lifecycle import TRANSITIONS
+from streamq._store import scripts
+from streamq._store.keys import CATALOGUE, Keys
+
+LUA = resources.files("streamq._store").joinpath("lua")
+FILES = {one.name.removesuffix(".lua"): one.read_text("utf-8") for one in LUA.iterdir() if one.name.endswith(".lua")}
+PARTS = {one.name.removesuffix(".lua"): one.read_text("utf-8") for one in LUA.joinpath("settle").iterdir()}
+ALL = {**FILES, **{f"settle/{name}": text for name, text in PARTS.items()}}
+
+ELSEWHERE = {"end": "finish", "reclaim": "tick"}
+"""Verbs of the state machine whose file has another name: ``end`` is a word of Lua; reclaiming is a part of the tick."""
+
+TYPES = ("hash", "stream", "streams", "zset", "list", "string", "strings")
+
+
+class Header(NamedTuple):
+    """The comment a file begins with, by its sections."""
+
+    name: str
+    sections: dict[str, str]
+
+    def numbered(self, section: str) -> tuple[int, bool]:
+        """How many KEYS or ARGV are described, and whether any number may follow."""
+        text = re.sub(r"\([^)]*\)", "", self.sections[section]).strip()
+        if text == "none":
+            return 0, False
+        fixed, *rest = re.split(r"; then per |, then per |; then ", text)
+        count, is_open = 0, bool(rest)
+        for item in fixed.split(";"):
+            found = re.match(r"\s*(\d+)(?:-(\d+)|(\.\.))? \S", item)
+            assert found, f"not numbered: {item!r}"
+            assert int(found[1]) == count + 1, f"out of order: {item!r}"
+            assert not is_open or rest, f"after an open end: {item!r}"
+            count = int(found[2] or found[1])
+            is_open = is_open or bool(found[3])
+        return count, is_open
+
+
+def header(source: str) -> Header:
+    lines: list[str] = []
+    for line in source.splitlines():
+        if not line.startswith("--"):
+            break
+        lines.append(line.removeprefix("--").strip())
+    text = " ".join(lines)
+    pieces = re.split(r"\b(KEYS|ARGV|Reply|Errors|Replay|Item|Fence|Order): ", text)
+    sections = dict(zip(pieces[1::2], (one.strip() for one in pieces[2::2]), strict=True))
+    return Header(pieces[0].partition(":")[0], sections)
+
+
+VERBS = sorted(scripts.VERBS)
+
+
+def code(source: str) -> str:
+    """The source without comments and without what strings say."""
+    return re.sub(r"--[^\n]*", "", source)
+
+
+# -- one verb, one file ----------------------------------------------------------------------------------------------
+
+
+def test_a_verb_is_a_file_and_a_file_is_a_verb() -> None:
+    assert {name for name in FILES if not name.startswith("_")} == set(scripts.VERBS)
+
+
+def test_every_shared_file_is_put_in_front_of_some_verb() -> None:
+    used = {part for parts in scripts.VERBS.values() for part in parts}
+    assert used == {"_prelude.lua", "_claim.lua", *(f"settle/{name}.lua" for name in PARTS)}
+    assert all(parts[0] == "_prelude.lua" for parts in scripts.VERBS.values())
+
+
+def test_every_verb_of_the_state_machine_has_its_file() -> None:
+    verbs = {one.verb for one in TRANSITIONS}
+    missing = [verb for verb in verbs if ELSEWHERE.get(verb, verb) not in {*scripts.VERBS, *PARTS}]
+    assert missing == []
+    assert ELSEWHERE.keys() <= verbs
+    settled = {ELSEWHERE.get(verb, verb) for verb in verbs} & PARTS.keys()
+    assert settled == PARTS.keys(), "a part of settle without an arrow in TRANSITIONS"
+
+
+# -- headers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_header_says_keys_arguments_reply_and_what_a_replay_does(verb: str) -> None:
+    found = header(FILES[verb])
+    assert found.name == verb
+    assert {"KEYS", "ARGV", "Reply", "Replay"} <= found.sections.keys()
+    assert all(text for text in found.sections.values())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_keys_are_numbered_with_their_types(verb: str) -> None:
+    found = header(FILES[verb])
+    assert found.numbered("KEYS")[0] >= 1
+    for item in found.sections["KEYS"].split(";"):
+        assert set(re.findall(r"\w+", item)) & set(TYPES), f"of what type? {item!r}"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("kind", ["KEYS", "ARGV"])
+def test_what_the_code_uses_is_described_and_the_reverse(verb: str, kind: str) -> None:
+    count, is_open = header(FILES[verb]).numbered(kind)
+    used = {int(number) for number in re.findall(rf"{kind}\[(\d+)\]", code(FILES[verb]))}
+    assert not used or max(used) <= count or is_open
+    computed = re.search(rf"{kind}\[[^\]]*[A-Za-z]", code(FILES[verb]))
+    assert computed or used == set(range(1, count + 1)), "described, but not used"
+
+
+@pytest.mark.parametrize("part", sorted(PARTS))
+def test_a_part_of_settle_says_its_arguments_as_its_function_takes_them(part: str) -> None:
+    found = header(PARTS[part])
+    assert ELSEWHERE.get(found.name, found.name) == part
+    function = re.search(rf"^local function {part}\(batch, item(?:, )?([^)]*)\)", PARTS[part], re.MULTILINE)
+    assert function, f"no function {part}(batch, item, ...)"
+    takes = [one for one in function[1].split(", ") if one]
+    assert bool(takes) == ("Item" in found.sections)
+    table = re.search(r"local VERBS = \{(.*?)\n\}", FILES["settle"], re.DOTALL)
+    assert table
+    declared = {int(number) for number in re.findall(rf"\{{{part}, (\d)", table[1])}
+    # A record is handed over as a key (item.record) and an argument, or, for a plain completion, not at all.
+    assert declared
+    assert max(declared) == len(takes)
+
+
+# -- bounds ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_nothing_is_unpacked_without_a_bound(name: str) -> None:
+    assert re.findall(r"unpack\(\s*(?:ARGV|KEYS)\s*\)", code(ALL[name])) == []
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_no_command_scans_and_no_key_is_made_up(name: str) -> None:
+    text = code(ALL[name])
+    commands = set(re.findall(r"redis\.p?call\(\s*'([A-Z]+)'", text))
+    assert commands
+    assert commands & {"KEYS", "SCAN", "HSCAN", "SSCAN", "ZSCAN", "SMEMBERS", "XTRIM", "FLUSHDB", "EVAL"} == set()
+    assert re.findall(r"KEYS\[[^\]]+\]\s*\.\.", text) == [], "a key built in Lua breaks Redis Cluster"
+    assert re.findall(r"'HGETALL', (?!KEYS\[1\])", text) == [], "only the meta hash is small"
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_a_string_never_outlives_its_use(name: str) -> None:
+    for call in re.findall(r"redis\.p?call\(\s*'SET',[^\n]*", code(ALL[name])):
+        assert "'PX'" in call
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_the_clock_is_read_in_one_place(name: str) -> None:
+    assert ("'TIME'" in code(ALL[name])) == (name == "_prelude")
+    assert "os.time" not in code(ALL[name])
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_a_line_fits_the_page(name: str) -> None:
+    assert [number for number, line in enumerate(ALL[name].splitlines(), 1) if len(line) > 120] == []
+
+
+# -- assembled -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_script_is_known_by_the_digest_of_what_is_sent(verb: str) -> None:
+    made = scripts.script(verb)
+    assert made.sha == hashlib.sha1(made.source, usedforsecurity=False).hexdigest().encode()
+    assert scripts.by_sha(made.sha) is made
+    assert made.call([b"k1", b"k2"], 7, b"a") == [b"EVALSHA", made.sha, 2, b"k1", b"k2", 7, b"a"]
+
+
+def test_only_what_adds_jobs_is_refused_when_memory_is_short() -> None:
+    allowed = {verb for verb in VERBS if scripts.script(verb).source.startswith(b"#!lua flags=allow-oom\n")}
+    assert set(VERBS) - allowed == {"enqueue", "replay"}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lupa") is None, reason="lupa is in the group lint")
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_whole_of_a_script_is_lua_5_1_without_globals_of_its_own(verb: str) -> None:
+    lua: Any = importlib.import_module("lupa.lua51").LuaRuntime()
+    source = re.sub(r"\A#![^\n]*", "", scripts.script(verb).source.decode())
+    assert lua.compile(source) is not None
+    assigned = set(re.findall(r"^\s*(?!local\b|function\b)([a-z_]\w*) = ", code(source), re.MULTILINE))
+    declared = {
+        one for names in re.findall(r"\blocal ([\w, ]+)", source) for one in names.split(" = ")[0].split(", ")
+    } | set(re.findall(r"(?:function \w+|for)[ (]([\w, ]+)", source))
+    known = {one.strip() for names in declared for one in names.split(",")}
+    in_tables = set(re.findall(r"[{,]\s*(\w+) = ", code(source)))
+    assert assigned - known - in_tables == set(), "Redis refuses globals when the line runs, not when it loads"
+
+
+# -- keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_catalogue_names_every_key_and_how_long_it_lives() -> None:
+    keys = Keys("streamq", "q")
+    named: set[str] = set()
+    for attribute, value in vars(keys).items():
+        some = value if isinstance(value, tuple) else (value,)
+        if attribute not in {"base", "control", "done"}:  # a prefix, and two channels
+            named |= {one.removeprefix(keys.base).decode() for one in some}
+    named |= {
+        one.removeprefix(keys.base).decode()
+        for one in (keys.record("<id>"), keys.producer_memo(b"<producer>"), keys.worker_memo(b"<worker>"))
+    }
+    listed: set[str] = set()
+    for row in CATALOGUE:
+        first, _, last = row.suffix.partition(" .. ")
+        listed |= {f"l{n}" for n in range(int(first[1:]), int(last[1:]) + 1)} if last else {first}
+        assert row.lifetime
+        assert row.holds
+        assert row.kind in TYPES
+    assert named == listed
+    assert len({row.suffix for row in CATALOGUE}) == len(CATALOGUE)
