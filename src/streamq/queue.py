@@ -157,14 +157,19 @@ class Queue:
         bulk = sending.Bulk(len(specs))
         entries: list[Entry] = []
         producer = store.session().producer
-        for at, spec in enumerate(specs):
-            entry = await self._entry(store, spec)
-            entry.answer = bulk.slot(at)
-            entries.append(entry)
-            if not producer.has_room:
-                await producer.room()
-            producer.put(entry)
-        receipts = await bulk.wait()
+        try:
+            for at, spec in enumerate(specs):
+                entry = await self._entry(store, spec)
+                entry.answer = bulk.slot(at)
+                entries.append(entry)
+                if not producer.has_room:
+                    await producer.room()
+                producer.put(entry)
+            receipts = await bulk.wait()
+        except BaseException:
+            for entry in entries:
+                producer.withdraw(entry)  # what was not sent yet is not enqueued
+            raise
         sending.raise_if_any(entries, receipts)
         return [
             Job(self, entry.job_id, returns=self._returns(spec.name), created=receipt is None, acknowledged=True)

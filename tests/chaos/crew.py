@@ -76,6 +76,7 @@ class Crew:
         process.kill()
         process.wait()
         self.nemesis.write("killed", pid=process.pid)
+        del self._processes[name]
 
     def freeze(self, name: str) -> None:
         """SIGSTOP a worker."""

@@ -373,7 +373,7 @@ def test_a_first_parameter_of_any_type_is_an_argument() -> None:
 
 
 def test_dependencies_stay_out_of_the_payload_and_cannot_be_passed() -> None:
-    def handler(a: int, connection: Connection = Depends(connect), *, b: int = 2) -> None: ...  # noqa: B008
+    def handler(a: int, connection: Connection = Depends(connect), *, b: int = 2) -> None: ...
 
     signature = signature_of(handler)
     assert signature.names == ("a", "b")

@@ -25,10 +25,10 @@ async def test_a_poison_job_among_nineteen_good_ones(server: Server, prefix: str
     """It kills its process three times. Nineteen are done, one is buried: no neighbour is punished for the company."""
     scene = Scene(server, server.url, prefix, "chaos")
     async with make_queue(server.url, prefix) as queue:
-        with Crew(server.url, prefix, lease=3, concurrency=20) as crew:
-            good = await send(queue, "work", 1.5, 10)
-            (poison,) = await send(queue, "poison", 0.7)
-            good += await send(queue, "work", 1.5, 9)
+        with Crew(server.url, prefix, lease=2, concurrency=20) as crew:
+            good = await send(queue, "work", 0.5, 10)
+            (poison,) = await send(queue, "poison", 0.3)
+            good += await send(queue, "work", 0.5, 9)
             crew.start("w1")
             crashes = 0
 

@@ -1,4 +1,4 @@
-"""Lua files keep their habits: a header that says everything, one verb a file, and nothing unbounded. Needs no server."""
+"""Lua files keep their habits: a header that says everything, one verb a file, nothing unbounded. No server needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTS = {one.name.removesuffix(".lua"): one.read_text("utf-8") for one in LUA.jo
 ALL = {**FILES, **{f"settle/{name}": text for name, text in PARTS.items()}}
 
 ELSEWHERE = {"end": "finish", "reclaim": "tick"}
-"""Verbs of the state machine whose file has another name: ``end`` is a word of Lua; reclaiming is a part of the tick."""
+"""Verbs whose file is called otherwise: ``end`` is a word of Lua; reclaiming is a part of the tick."""
 
 TYPES = ("hash", "stream", "streams", "zset", "list", "string", "strings")
 
@@ -207,7 +207,8 @@ def test_the_whole_of_a_script_is_lua_5_1_without_globals_of_its_own(verb: str) 
 def test_the_catalogue_names_every_key_and_how_long_it_lives() -> None:
     keys = Keys("streamq", "q")
     named: set[str] = set()
-    for attribute, value in vars(keys).items():
+    attributes: dict[str, bytes | tuple[bytes, ...]] = vars(keys)
+    for attribute, value in attributes.items():
         some = value if isinstance(value, tuple) else (value,)
         if attribute not in {"base", "control", "done"}:  # a prefix, and two channels
             named |= {one.removeprefix(keys.base).decode() for one in some}

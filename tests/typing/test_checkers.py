@@ -34,7 +34,9 @@ def run(*command: str) -> str:
 
 @cache
 def mypy() -> dict[Place, str]:
-    said = run("mypy", "--config-file=", "--strict", "--python-version=3.11", f"--cache-dir={CACHE}", "good.py", "bad.py")
+    said = run(
+        "mypy", "--config-file=", "--strict", "--python-version=3.11", f"--cache-dir={CACHE}", "good.py", "bad.py"
+    )
     assert "checked 2 source files" in said, said
     found = re.findall(r"^(\w+\.py):(\d+): error: (.*)$", said, re.MULTILINE)
     return {(file, int(line)): text for file, line, text in found}

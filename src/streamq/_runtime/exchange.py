@@ -111,6 +111,8 @@ class Exchange:
         self._no_sweep_before = 0.0
         self._ghosts_suspected = False
         self._ghosts: list[bytes] = []
+        self._suspect = b""
+        self._suspect_ended = False
         self._parked = 0
         self._names_from = 0
         self._asked = 0
@@ -376,6 +378,7 @@ class Exchange:
             self._limits.max_stalls,
             max(0, 1 - self.table.suspects),
             sweep=now >= self._no_sweep_before and not self.stopping,
+            rest_ms=0 if self._suspect_ended else 1000,
         )
 
     # -- what was answered --------------------------------------------------------------------------
@@ -385,6 +388,9 @@ class Exchange:
             items = self.settler.answered(reply)
             self.table.forget(items)
             self._note_retries(items)
+            if self._suspect and any(item.id == self._suspect for item in items):
+                # The next suspect's turn: at one a tick the neighbours of a poison job would wait for minutes.
+                self._suspect, self._suspect_ended, self._next_tick = b"", True, 0.0
         elif reply.passes:
             self._trouble = True
         elif reply.code == "SQVERSION":
@@ -442,8 +448,10 @@ class Exchange:
             self._ghosts_suspected = True
         for mark in ticked.marks:
             self.table.cancel(mark)
+        self._suspect_ended = False
         for job in ticked.stalled:
-            self.table.take_stalled(job, asked)
+            if self.table.take_stalled(job, asked).is_suspect:
+                self._suspect = job.id
 
     def _promoted(self, reply: Reply) -> None:
         if self._failed(reply):

@@ -116,7 +116,7 @@ class Table:
             return Item(b"u", attempt.id, attempt.token)
         return item
 
-    def take_stalled(self, job: Taken, touched: float) -> None:
+    def take_stalled(self, job: Taken, touched: float) -> Attempt:
         """Take over a job whose lease ran out; if it was our own, the old attempt has lost it."""
         old = self._rows.pop(job.id, None)
         if old is not None:
@@ -124,6 +124,7 @@ class Table:
         attempt = self.take(job, touched)
         if attempt.spec is not None:
             self.joined.reclaimed(attempt)
+        return attempt
 
     # -- out ----------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class Item(NamedTuple):
 
 
 class TickInput(NamedTuple):
-    """What a worker says in its tick. Times in ms."""
+    """What a worker says in its tick. Times in ms; ``rest_ms``: not to sweep if somebody did so more lately."""
 
     heartbeat: bytes
     lease_ms: int
@@ -94,6 +94,7 @@ class TickInput(NamedTuple):
     max_stalls: int
     suspects: int
     sweep: bool
+    rest_ms: int = 1000
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -151,7 +152,7 @@ class WorkerVerbs:
         """Beat, sweep and ask what is due."""
         return script("tick").call(
             self._tick, _PROTOCOL, self.consumer, said.heartbeat, said.lease_ms, said.free, said.max_stalls,
-            said.suspects, 1000, int(said.sweep), self._settings.window_age_ms,
+            said.suspects, said.rest_ms, int(said.sweep), self._settings.window_age_ms,
         )  # fmt: skip
 
     def promote(self, limit: int = 200) -> Command:

@@ -24,6 +24,14 @@ local function due_ms(when, now)
   return ms
 end
 
+-- Makes the group of the taken stream. If it was lost, what is in the stream waits with the pseudo-consumer ~ for the
+-- next fetch: nobody else reads that stream.
+local function make_taken_group(meta, taken)
+  redis.call('XGROUP', 'CREATE', taken, 'w', '0', 'MKSTREAM')
+  local got = redis.call('XREADGROUP', 'GROUP', 'w', '~', 'COUNT', 1000, 'STREAMS', taken, '>')
+  if got then redis.call('HINCRBY', meta, 'released', #got[1][2]) end
+end
+
 -- Reads before any write: a key of a wrong type fails here. Takes a kind (h hash, l list, s stream, z zset) and a key,
 -- by turns.
 local SIZE = {h = 'HLEN', l = 'LLEN', s = 'XLEN', z = 'ZCARD'}

@@ -19,6 +19,16 @@ local promoted = 0
 if #ids > 0 then
   local rows = redis.call('HMGET', index, unpack(ids))
   local found = redis.call('HMGET', bodies, unpack(ids))
+  -- Reads come first: a key of a wrong type fails here, before anything is written.
+  expect('z', delayed, 'l', bell, 's', KEYS[11], 'h', KEYS[12])
+  local looked = {}
+  for n = 1, #ids do
+    local lane = rows[n] and string.match(rows[n], '^d(%d)')
+    if lane and not looked[lane] then
+      looked[lane] = true
+      expect('s', KEYS[3 + lane])
+    end
+  end
   local places, gone = {}, {}
   for n, id in ipairs(ids) do
     local row, body = rows[n], found[n]

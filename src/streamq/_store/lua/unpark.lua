@@ -10,7 +10,8 @@ local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
 local reply = {whole(now_ms())}
 if m[2] then return reply end
-if redis.call('XLEN', taken) == 0 then redis.pcall('XGROUP', 'CREATE', taken, 'w', '0', 'MKSTREAM') end
+local groups = redis.call('EXISTS', taken) == 1 and redis.call('XINFO', 'GROUPS', taken) or {}
+if #groups == 0 then make_taken_group(meta, taken) end
 for n = 4, #ARGV do
   if want <= 0 then break end
   local name = ARGV[n]
