@@ -28,6 +28,9 @@ from .errors import StreamqError
 from .queue import Queue
 from .reading import Heartbeat
 
+WINDOW = 100_000
+"""Completed jobs shown when `Keep` bounds only their age: a window without any bound would fill the server."""
+
 
 class Owner(Protocol):
     """What a joint needs of its worker."""
@@ -54,7 +57,7 @@ class Joint:
         consumer = worker.name.encode()
         settings = Settings(
             wiring.result_ms,
-            1000 if wiring.keep_completed.count is None else wiring.keep_completed.count,
+            WINDOW if wiring.keep_completed.count is None else wiring.keep_completed.count,
             wiring.keep_completed.age_ms,
         )
         keep_dead = wiring.keep_dead

@@ -155,13 +155,11 @@ class Queue:
         specs = sending.staggered(list(jobs), chunk, every)
         store = await self._open()
         bulk = sending.Bulk(len(specs))
-        entries: list[Entry] = []
+        entries = [await self._entry(store, spec) for spec in specs]  # a bad one raises before anything is sent
         producer = store.session().producer
         try:
-            for at, spec in enumerate(specs):
-                entry = await self._entry(store, spec)
+            for at, entry in enumerate(entries):
                 entry.answer = bulk.slot(at)
-                entries.append(entry)
                 if not producer.has_room:
                     await producer.room()
                 producer.put(entry)

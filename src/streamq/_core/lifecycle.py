@@ -100,7 +100,7 @@ class Failure(msgspec.Struct, frozen=True):
         return AttemptError(
             attempt,
             f"{module}{kind.__qualname__}",
-            _wire.text(_message(self.error)[: _wire.MESSAGE_LIMIT]),
+            _wire.text(message(self.error)[: _wire.MESSAGE_LIMIT]),
             _wire.text(self.traceback[-_wire.TRACEBACK_LIMIT :]),
             self.at_ms,
             self.duration_ms,
@@ -108,7 +108,8 @@ class Failure(msgspec.Struct, frozen=True):
         )
 
 
-def _message(error: BaseException) -> str:
+def message(error: BaseException) -> str:
+    """Return the text of an exception, whatever its author did."""
     try:
         return str(error)
     except Exception as problem:  # noqa: BLE001 - a user's __str__; its failure must not lose the job
@@ -167,7 +168,7 @@ def decide(envelope: Envelope, policy: Policy, failure: Failure, *, now_ms: int,
     try:
         wait = _wait_ms(envelope, policy, error, attempt, noise)
     except Exception as problem:  # noqa: BLE001 - a user's backoff function; its failure must not lose the job
-        return Bury(after, _wire.text(f"backoff failed: {type(problem).__name__}: {_message(problem)}"))
+        return Bury(after, _wire.text(f"backoff failed: {type(problem).__name__}: {message(problem)}"))
     if envelope.deadline_ms is not None and now_ms + wait >= envelope.deadline_ms:
         return Bury(after, "deadline passed")
     return RetryAt(after, f"+{wait}", "retried", wait, "")

@@ -13,7 +13,7 @@ import msgspec
 
 from .._core import envelope as _wire
 from .._core.envelope import AttemptError, Record
-from .._core.lifecycle import Bury, End, Failure, JobState, RetryAt, decide
+from .._core.lifecycle import Bury, End, Failure, JobState, RetryAt, decide, message
 from .._core.signature import encode_value
 from .._store.verbs import Item
 from ..errors import InvalidPayload
@@ -100,7 +100,8 @@ class Settling:
     def ended(self, attempt: Attempt, state: JobState, reason: str) -> Item:
         """Settle as cancelled or expired."""
         self._say(logging.INFO, f"job {state}", str(state), attempt, reason=reason)
-        record = msgspec.structs.replace(self._record(attempt, state), reason=reason)
+        runs = attempt.envelope.attempts + (1 if attempt.started else 0)
+        record = msgspec.structs.replace(self._record(attempt, state), reason=reason, attempts=runs)
         return Item(b"e", attempt.id, attempt.token, (str(state),), _wire.encode(record))
 
     def buried(self, attempt: Attempt, reason: str, message: str, kind: str) -> Item:
@@ -161,7 +162,7 @@ class Settling:
         place = attempt.token[0]
         return place - 48 if 48 <= place <= 52 else attempt.envelope.lane
 
-    def _say(self, level: int, message: str, event: str, attempt: Attempt, **more: Any) -> None:
+    def _say(self, level: int, text: str, event: str, attempt: Attempt, **more: Any) -> None:
         if not log.isEnabledFor(level):
             return
         envelope, spec = attempt.envelope, attempt.spec
@@ -181,13 +182,13 @@ class Settling:
         error, trace = more.pop("error", None), more.pop("trace", "")
         if error is not None:
             extra["error_type"] = type(error).__qualname__
-            extra["error"] = str(error)[:500] if self._log_payload else type(error).__qualname__
+            extra["error"] = message(error)[:500] if self._log_payload else type(error).__qualname__
         if self._log_payload:
             extra["payload"] = _shown(envelope.args)
             if trace:
                 extra["traceback"] = trace
         extra.update(more)
-        log.log(level, message, extra=extra)
+        log.log(level, text, extra=extra)
 
 
 def _shown(args: msgspec.Raw) -> Any:

@@ -39,7 +39,7 @@ RESEND_SECONDS: Final = 60.0
 """How long an unanswered batch is sent again: a tenth of the memo's life, so that a replay always meets its memo."""
 
 PATIENCE: Final = 3.0
-"""Seconds the first sending waits for its answer: a silent connection must leave callers time for a second. Then twice."""
+"""Seconds the first sending waits for its answer, then twice: a silent connection leaves callers time for a second."""
 
 Check = Callable[[Link], Awaitable[None]]
 """Looks at the server once, on the first connection."""

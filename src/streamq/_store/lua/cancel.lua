@@ -38,7 +38,10 @@ for n = 7, #ARGV do
         redis.call('SPUBLISH', ARGV[3], 'cancel ' .. id)
       end
     else
-      if owner then redis.call('XACK', key, 'w', entry) end
+      if owner then
+        redis.call('XACK', key, 'w', entry)
+        redis.call('HINCRBY', meta, 'released', -1)
+      end
       redis.call('XDEL', key, entry)
     end
   end
@@ -46,6 +49,10 @@ for n = 7, #ARGV do
     redis.call('SET', KEYS[n + 7], ARGV[5], 'PX', ARGV[2])
     redis.call('HDEL', index, id)
     redis.call('HINCRBY', meta, 'cancelled', 1)
+    -- It may bear the mark of a time when it ran; left behind, that would stop a later job of the same custom id.
+    if redis.call('HDEL', KEYS[12], id) == 1 and redis.call('HINCRBY', meta, 'cancels', -1) < 1 then
+      redis.call('HDEL', meta, 'cancels')
+    end
     local who = redis.call('HGET', KEYS[13], id)
     for channel in string.gmatch(who or '', '[^,]+') do redis.call('SPUBLISH', ARGV[4] .. channel, 'r' .. id) end
     if who then redis.call('HDEL', KEYS[13], id) end

@@ -26,7 +26,7 @@ for _, lane in ipairs(lanes) do
   if length > 0 then
     local groups = redis.pcall('XPENDING', lane[2], 'w')
     if groups.err and string.find(groups.err, 'NOGROUP', 1, true) then
-      redis.call('XGROUP', 'CREATE', lane[2], 'w', '0')
+      if lane[1] == 't' then make_taken_group(meta, lane[2]) else redis.call('XGROUP', 'CREATE', lane[2], 'w', '0') end
       waiting = 1
     elseif not groups.err and groups[1] < length and lane[1] ~= 't' then
       waiting = 1
@@ -35,6 +35,7 @@ for _, lane in ipairs(lanes) do
       lane.pending = true
       for _, c in ipairs(groups[4]) do
         if c[1] == consumer then pending = pending + c[2] end
+        if c[1] == '~' then lane.released = true end
       end
     end
   end
@@ -59,14 +60,15 @@ end
 local jobs = {}
 local due_sweep = not m[4] or now - tonumber(m[4]) >= tonumber(ARGV[8])
 if ARGV[9] == '1' and due_sweep and free > 0 and not m[2] then
-  local marks, cursor = {}, tostring(m[6] or '')
+  local marks, cursor, stalled = {}, tostring(m[6] or ''), 0
   for _, lane in ipairs(lanes) do
     if lane.pending then
-      -- Entries that were released, not stalled: not to be charged.
-      local released = {}
-      for _, p in ipairs(redis.call('XPENDING', lane[2], 'w', '-', '+', 500, '~')) do released[p[1]] = true end
       local from = string.match(cursor, lane[1] .. '=([%d%-]+)') or '0-0'
       for _ = 1, 10 do
+        -- Entries that were released, not stalled: not to be charged. As many as the next call may claim.
+        local released = {}
+        local listed = lane.released and redis.call('XPENDING', lane[2], 'w', 'IDLE', lease, from, '+', 100, '~') or {}
+        for _, p in ipairs(listed) do released[p[1]] = true end
         local got = redis.call('XAUTOCLAIM', lane[2], 'w', consumer, lease, from, 'COUNT', 100, 'JUSTID')
         local before = free
         for _, entry in ipairs(got[2]) do
@@ -74,6 +76,7 @@ if ARGV[9] == '1' and due_sweep and free > 0 and not m[2] then
           if job then
             jobs[#jobs + 1] = job
             free = free - 1
+            if not released[entry] then stalled = stalled + 1 end
           end
         end
         if free > 0 or before == free then from = got[1] end
@@ -83,7 +86,7 @@ if ARGV[9] == '1' and due_sweep and free > 0 and not m[2] then
     end
   end
   redis.call('HSET', meta, 'swept', whole(now), 'sweep', table.concat(marks, ' '))
-  if #jobs > 0 then redis.call('HINCRBY', meta, 'stalled', #jobs) end
+  if stalled > 0 then redis.call('HINCRBY', meta, 'stalled', stalled) end
 end
 
 -- A worker that was not heard of for ten minutes and holds nothing is forgotten; one a tick.
