@@ -209,10 +209,18 @@ ROLES = (
 def commands_of(verb: str) -> set[str]:
     """Return the Redis commands a script calls; of the parts put in front only the functions that it uses."""
     own = "\n".join(_lua(name) for name in (f"{verb}.lua", *VERBS[verb]) if not name.startswith("_"))
-    if "_claim.lua" in VERBS[verb] and re.search(r"\b(claim|adopt_released)\(", own):
-        own += _lua("_claim.lua")
-    found = {f"{name}|{part}".lower() if part else name.lower() for name, part in _CALL.findall(own)}
-    return found | ({"time"} if "now_ms(" in own else set()) | ({"llen", "lpush"} if "ring(" in own else set())
+    shared = {
+        name: body
+        for part in VERBS[verb]
+        if part.startswith("_")
+        for name, body in re.findall(r"^local function (\w+)(.*?)^end", _lua(part), re.MULTILINE | re.DOTALL)
+    }
+    used = own
+    while more := [name for name in shared if re.search(rf"\b{name}\(", used)]:
+        used += "".join(shared.pop(name) for name in more)
+    found = {f"{name}|{part}".lower() if part else name.lower() for name, part in _CALL.findall(used)}
+    # Commands that come from a table instead of a literal.
+    return found | ({"hlen", "llen", "xlen", "zcard"} if "redis.call(SIZE[" in used else set())
 
 
 def _lua(name: str) -> str:
@@ -378,9 +386,10 @@ def api() -> str:
     return "\n".join(lines)
 
 
-def _public(name: str, found: Any) -> Iterator[str]:
+def _public(name: str, value: Any) -> Iterator[str]:
     yield from (f"### {name}", "")
-    if not isinstance(found, type):
+    found: type[Any] = value
+    if not isinstance(value, type):
         yield from ("```python", f"def {name}{_signature(found)}", "```", "", inspect.cleandoc(found.__doc__ or ""), "")
         return
     if issubclass(found, enum.Enum):

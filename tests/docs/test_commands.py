@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import click
 import pytest
@@ -46,7 +47,7 @@ def resolve(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_exist(page: object) -> None:
-    for block in blocks(page, "console", "sh", "dockerfile", "yaml"):  # type: ignore[arg-type]
+def test_commands_exist(page: Path) -> None:
+    for block in blocks(page, "console", "sh", "dockerfile", "yaml"):
         for words in commands(block):
             resolve(words)

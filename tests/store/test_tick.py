@@ -3,7 +3,7 @@
 import pytest
 
 from streamq._store import desk
-from streamq._store.verbs import Taken
+from streamq._store.verbs import Taken, TickInput, read_ticked
 from tests.store.snapshot import counter, pending_of
 from tests.store.stage import Refusal, Stage, body_of, completed, entry_of, parked, released
 
@@ -105,15 +105,12 @@ async def test_a_clock_in_doubt_sweeps_nothing(stage: Stage) -> None:
 
 async def test_a_sweep_of_a_moment_ago_is_not_repeated(stage: Stage) -> None:
     await vanished(stage, "a")
-    hand = stage.hand()
-    await stage.hand("w0").tick(free=0)
-    stage.server.command("HSET", stage.keys.meta, "swept", "99999999999999")
-    said = stage.hand().verbs
-    del said
-    from streamq._store.verbs import TickInput, read_ticked  # noqa: PLC0415
-
-    reply = await stage.call(hand.verbs.tick(TickInput(b"", 15_000, 10, 2, 1, sweep=True)))
-    assert read_ticked(reply).stalled == []
+    said = TickInput(b"beat", lease_ms=15_000, free=10, max_stalls=2, suspects=1, sweep=True)
+    command = stage.hand().verbs.tick(said)
+    await stage.hand("w2").tick(lease_ms=10**9)
+    assert read_ticked(await stage.call(command)).stalled == []
+    stage.server.command("HINCRBY", stage.keys.meta, "swept", -1000)
+    assert len(read_ticked(await stage.call(command)).stalled) == 1
 
 
 async def test_a_paused_queue_reclaims_nothing_and_says_so(stage: Stage) -> None:
@@ -151,6 +148,17 @@ async def test_a_released_entry_that_lay_too_long_is_taken_over_uncharged(stage:
     found = {job.id: job.deliveries for job in (await stage.hand("w2").tick()).stalled}
     assert found == {b"a": 1, b"b": 2}
     assert counter(stage.look(), "stalled") == 1
+
+
+async def test_a_released_entry_that_found_no_place_is_still_uncharged_later(stage: Stage) -> None:
+    await stage.enqueue("a", "b", "c")
+    hand = stage.hand("w1")
+    jobs = await hand.fetch()
+    await hand.settle(*[released(job) for job in jobs])
+    stage.age(*[job.token for job in jobs])
+    found = [job for number in range(3) for job in (await stage.hand(f"heir{number}").tick(free=1)).stalled]
+    assert {job.id: job.deliveries for job in found} == {b"a": 1, b"b": 1, b"c": 1}
+    assert counter(stage.look(), "stalled") == 0
 
 
 async def test_however_many_released_entries_lie_there_none_is_charged(stage: Stage) -> None:
@@ -347,6 +355,7 @@ async def test_a_lost_group_is_made_again_and_the_jobs_come_back(stage: Stage) -
 
 async def test_an_entry_that_was_deleted_by_a_foreign_hand_is_let_go(stage: Stage) -> None:
     [job] = await vanished(stage, "a")
+    await stage.enqueue("b")
     stage.server.command("XDEL", stage.keys.lanes[2], entry_of(job.token))
     assert (await stage.hand().tick()).stalled == []
     assert stage.take().orphans == ()

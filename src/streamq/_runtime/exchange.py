@@ -102,6 +102,7 @@ class Exchange:
         self._patience = min(CALL_TIMEOUT, max(1.0, limits.lease / 4))
         self._lost_since = 0.0
         self._trouble = False
+        self._is_over = False
         self._waker: asyncio.Future[None] | None = None
         self._was_full = False
         self._next_tick = 0.0
@@ -110,7 +111,7 @@ class Exchange:
         self._holds_turn = False
         self._no_sweep_before = 0.0
         self._ghosts_suspected = False
-        self._ghosts: list[bytes] = []
+        self._listed: set[bytes] | None = None
         self._suspect = b""
         self._suspect_ended = False
         self._parked = 0
@@ -187,8 +188,8 @@ class Exchange:
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything was settled and answered."""
-        return self.table.is_empty and self.settler.is_empty
+        """Whether everything was settled and answered, or nothing can be any more."""
+        return self._is_over or (self.table.is_empty and self.settler.is_empty)
 
     async def leave(self) -> None:
         """Take our traces away; called last, with nothing held."""
@@ -208,6 +209,13 @@ class Exchange:
 
     async def run(self) -> None:
         """Go on until stopped and empty. Raises `StreamqError` for what waiting does not mend."""
+        try:
+            await self._talk()
+        except Exception:
+            self._is_over = True
+            raise
+
+    async def _talk(self) -> None:
         while not (self.stopping and self.is_empty):
             if not self._link.is_up and not await self._connected():
                 continue
@@ -335,9 +343,14 @@ class Exchange:
             # A settle whose replay is pending goes first: what it settles is no ghost.
             self._ghosts_suspected = False
             add(self._verbs.own_pending(), self._pending_listed)
-        if self._ghosts:
-            ghosts, self._ghosts = self._ghosts, []
-            add(self._verbs.adopt(ghosts), lambda reply: self._adopted(reply, now))
+        if self._listed is not None:
+            # Compared only now: what came with the same round trip is in the table, in whatever order the server ran it
+            # (a script it had forgotten is run after the others).
+            ghosts, self._listed = self.table.ghosts(self._listed)[:MAX_ITEMS], None
+            if ghosts:
+                count = len(ghosts)
+                log.info("adopting %d jobs of a lost reply", count, extra={"event": "ghosts", "count": count})
+                add(self._verbs.adopt(ghosts), lambda reply: self._adopted(reply, now))
         limits = self._limits
         if now >= self._next_purge and not self.stopping:
             self._next_purge = now + random.uniform(45, 75)  # noqa: S311 - jitter
@@ -478,10 +491,7 @@ class Exchange:
     def _pending_listed(self, reply: Reply) -> None:
         if self._failed(reply):
             return
-        self._ghosts = self.table.ghosts(_verbs.read_own_pending(reply))[:MAX_ITEMS]
-        if self._ghosts:
-            count = len(self._ghosts)
-            log.info("adopting %d jobs of a lost reply", count, extra={"event": "ghosts", "count": count})
+        self._listed = _verbs.read_own_pending(reply)
 
     def _purged(self, reply: Reply) -> None:
         self._failed(reply)

@@ -209,7 +209,7 @@ class Producer:
                 self._fail_buffer(
                     ServerUnfit(redacted(self._url), problem.reason, "check STREAMQ_URL and its credentials")
                 )
-            except ServerUnfit as problem:
+            except StreamqError as problem:  # an unfit server, or a url that is none
                 await self._link.close()
                 self._fail_buffer(problem)
             except LinkDown as problem:

@@ -107,8 +107,12 @@ class Session:
             self._registered = True
 
     async def announce(self) -> None:
-        """Make the queue's name known, for a worker: people shall see its queue before the first job."""
-        await self.call((b"SADD", registry_key(self.store.prefix), self.store.queue))
+        """Make the queue's name known, for a worker: people shall see its queue before the first job.
+
+        Refused (memory is full, say), that is no reason not to work: a worker is what frees the memory.
+        """
+        with suppress(ServerUnfit):
+            await self.call((b"SADD", registry_key(self.store.prefix), self.store.queue))
 
     async def server_ms(self) -> int:
         """Return the server's time in ms; asks it once."""

@@ -9,6 +9,9 @@
 local meta, index = KEYS[1], KEYS[2]
 local refused = wrong_protocol(redis.call('HGET', meta, PROTOCOL_FIELD), ARGV[1])
 if refused then return refused end
+-- Reads come first: a key of a wrong type fails here, before anything is written.
+for n = 3, 8 do expect('s', KEYS[n]) end
+expect('h', index, 'z', KEYS[9], 'h', KEYS[10], 'z', KEYS[11], 'h', KEYS[12], 'h', KEYS[13])
 local answers = {}
 for n = 7, #ARGV do
   local id, answer, done = ARGV[n], 'c', false

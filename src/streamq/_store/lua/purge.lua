@@ -3,6 +3,7 @@
 -- ARGV: 1 older than ms since the epoch (0 none); 2 most to keep (-1 any number); 3 most to look at (1-500); 4.. ids
 -- Reply: number forgotten. Replay: forgets what is left of it.
 local dead, index = KEYS[1], KEYS[2]
+expect('s', dead, 'h', index) -- before anything is written
 local gone, entries = {}, {}
 if #ARGV > 3 then
   for n = 4, #ARGV do

@@ -8,6 +8,9 @@ local meta, index, dead, dead_index = KEYS[1], KEYS[2], KEYS[10], KEYS[11]
 local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
+-- Reads come first: a key of a wrong type fails here, before anything is written.
+for n = 3, 7 do expect('s', KEYS[n]) end
+expect('h', index, 'z', KEYS[8], 'h', KEYS[9], 's', dead, 'h', dead_index, 'l', KEYS[12])
 local now, answers, wake, first_due = now_ms(), {}, false, nil
 for n = 3, #ARGV, 4 do
   local id, lane, when, body = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3]

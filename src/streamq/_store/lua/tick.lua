@@ -50,7 +50,7 @@ local function judge(lane, entry, released)
   local suspect = count >= 3 and count - 1 <= max_stalls
   if (suspect and suspects <= 0) or free <= 0 then
     -- Waits with the pseudo-consumer ! , its idle time kept, for a worker with room (poison jobs run one at a time).
-    redis.call('XCLAIM', lane[2], 'w', '!', 0, entry, 'IDLE', lease, 'JUSTID')
+    redis.call('XCLAIM', lane[2], 'w', released[entry] and '~' or '!', 0, entry, 'IDLE', lease, 'JUSTID')
     return nil
   end
   if suspect then suspects = suspects - 1 end
