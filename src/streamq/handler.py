@@ -11,13 +11,14 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 import uncalled_for
 
 from ._core import options as _options
 from ._core.context import Context
 from ._core.handler import HandlerSpec
+from ._core.ids import new_id
 from ._core.options import Checked, HandlerOptions, JobOptions
 from .errors import ConfigError
 from .job import Job, JobSpec
@@ -35,6 +36,8 @@ class _Anything:
 
 class Sender(Protocol):
     """What a handler needs of its queue: the way to enqueue."""
+
+    name: str
 
     async def send_spec(self, spec: JobSpec[Any], returns: Any, /) -> Job[Any]:
         """Enqueue a built job."""
@@ -83,13 +86,35 @@ class Handler(BoundHandler[P, R_co]):
         self.__doc__ = spec.function.__doc__
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Run the handler's function in this very task: for tests and for calling one handler from another."""
-        found: Any = self.spec.function(*args, **kwargs)
-        return await found if inspect.isawaitable(found) else found  # type: ignore[no-any-return]
+        """Run the handler's function in this very task: for tests and for calling one handler from another.
+
+        Dependencies are set up and torn down as in a worker, unless given by name. A handler that takes a `Context` gets
+        one of a first attempt, or the one given as first argument.
+        """
+        spec = self.spec
+        given: tuple[Any, ...] = args
+        if spec.signature.wants_context and not (given and isinstance(given[0], Context)):
+            given = (_first_attempt(self._sender.name, spec), *given)
+        if not spec.signature.dependencies:
+            return cast("R_co", await _awaited(spec.function(*given, **kwargs)))
+        async with uncalled_for.resolved_dependencies(spec.function, dict(kwargs)) as injected:
+            for value in injected.values():
+                if isinstance(value, uncalled_for.FailedDependency):
+                    raise value.error
+            return cast("R_co", await _awaited(spec.function(*given, **{**injected, **kwargs})))
 
     def __repr__(self) -> str:
         """Name and function."""
         return f"<Handler {self.spec.name!r} {self.__qualname__}>"
+
+
+async def _awaited(found: Any) -> Any:
+    return await found if inspect.isawaitable(found) else found
+
+
+def _first_attempt(queue: str, spec: HandlerSpec) -> Context:
+    limit = spec.policy.max_attempts
+    return Context(job_id=new_id(), queue=queue, name=spec.name, attempt=1, max_attempts=limit)
 
 
 class Decorate:

@@ -100,7 +100,7 @@ class Model:
         if known.token != job.token or not known.is_pending:
             return "l"
         if outcome == "release":
-            known.place, known.token = "released", b"released"
+            known.place, known.token = "released", known.token[:1] + b":released"
         elif outcome == "retry":
             known.place, known.due, known.token, known.deliveries = "delayed", due, b"", 0
         elif outcome == "park":

@@ -8,9 +8,9 @@ import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from streamq._store import desk
 from streamq._store.verbs import Item, Taken
@@ -65,6 +65,16 @@ class Machine(RuleBasedStateMachine):
         recent = self.held[-6:] if number % 3 else self.held
         return recent[number % len(recent)]
 
+    @initialize(lanes=st.lists(LANES, min_size=6, max_size=6), wants=st.tuples(st.integers(1, 3), st.integers(0, 2)))
+    def begin(self, lanes: list[int], wants: tuple[int, int]) -> None:
+        """Start in the middle of things: most of what can go wrong needs jobs in many hands."""
+        for lane in lanes:
+            self.enqueue(lane, "now", None)
+        self.enqueue(lanes[0], "due", None)
+        for name, want in zip(self.hands, wants, strict=True):
+            if want:
+                self.fetch(name, want)
+
     # -- producing ----------------------------------------------------------------------------------------
 
     @rule(lane=LANES, soon=st.sampled_from(["now", "due", "far"]), custom=st.none() | CUSTOM)
@@ -77,6 +87,7 @@ class Machine(RuleBasedStateMachine):
 
     # -- working ------------------------------------------------------------------------------------------
 
+    @precondition(lambda self: self.model.at("waiting", "released"))
     @rule(name=HANDS, want=st.integers(1, 4))
     def fetch(self, name: str, want: int) -> None:
         jobs = self.run(self.hand(name).fetch(want))
@@ -110,6 +121,7 @@ class Machine(RuleBasedStateMachine):
         name, job = self.pick(pick)
         assert self.run(self.hand(name).renew(job)) == self.model.renewed(job)
 
+    @precondition(lambda self: self.model.at("active", "released", "suspect"))
     @rule(name=HANDS)
     def reclaim(self, name: str) -> None:
         time.sleep(0.002)  # a lease of 1 ms has run out then, for everybody
@@ -117,6 +129,7 @@ class Machine(RuleBasedStateMachine):
         self.model.swept(jobs)
         self.hold(name, jobs)
 
+    @precondition(lambda self: self.model.at("delayed"))
     @rule(name=HANDS, limit=st.integers(1, 3))
     def promote(self, name: str, limit: int) -> None:
         due = sorted((self.model.jobs[job].due, job) for job in self.model.at("delayed"))
@@ -125,6 +138,7 @@ class Machine(RuleBasedStateMachine):
         for job in jobs:
             self.model.promoted(job)
 
+    @precondition(lambda self: self.model.at("parked"))
     @rule(name=HANDS, want=st.integers(1, 3))
     def unpark(self, name: str, want: int) -> None:
         jobs = self.run(self.hand(name).unpark("send", want=want))
@@ -157,10 +171,10 @@ class Machine(RuleBasedStateMachine):
         item = (job, self.model.jobs[job].lane, f"@{due}" if due else "0", b"again")
         assert self.run(desk.replay(self.stage.store, [item])) == self.model.replayed(job, due)
 
+    @precondition(lambda self: self.model.at("waiting", "active"))
     @rule()
     def pause_or_resume(self) -> None:
-        act = desk.resume if self.model.paused else desk.pause
-        self.run(desk.resume(self.stage.store) if act is desk.resume else desk.pause(self.stage.store, ""))
+        self.run(desk.resume(self.stage.store) if self.model.paused else desk.pause(self.stage.store, ""))
         self.model.paused = not self.model.paused
 
     # -- what holds after every step ----------------------------------------------------------------------
@@ -195,7 +209,13 @@ def _place(now: Snapshot, job: str) -> str:
 def test_any_sequence_of_verbs_leaves_what_the_model_says(server: Server, prefix: str) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         lambda: Machine(server, prefix),
+        # Without shrinking: forty steps can be read, and minutes of shrinking would end in the test's timeout.
         settings=settings(
-            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), database=None
+            max_examples=80,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+            phases=(Phase.generate,),
         ),
     )

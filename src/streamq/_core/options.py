@@ -56,7 +56,8 @@ class HandlerOptions(TypedDict, total=False):
 
     max_attempts: runs in all (queue default 5). backoff: Fixed, Linear, Exponential or a function of the attempt
     (default Exponential(1)). timeout: seconds one run may take (default 30; None: no bound). no_retry: exceptions
-    that go straight to the dead letters. pool: "thread" (default for def handlers) or "process".
+    that go straight to the dead letters. pool: "thread" (default for def handlers) or "process". priority: lane
+    of its jobs (NORMAL). keep_result: keep a record even of a None result (False).
     """
 
     max_attempts: int

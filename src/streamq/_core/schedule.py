@@ -44,21 +44,8 @@ _ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-_MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
-_WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+_MONTHS = tuple("January February March April May June July August September October November December".split())
+_WEEKDAYS = tuple("Sunday Monday Tuesday Wednesday Thursday Friday Saturday".split())
 _TERM = re.compile(r"(\*|[0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?(?:/([0-9]{1,2}))?")
 _LAST_WEEKDAY = re.compile(r"L([0-7])|([0-7]|[A-Z]{3})L")
 _NTH_WEEKDAY = re.compile(r"([0-7]|[A-Z]{3})#([1-5])")
@@ -467,11 +454,11 @@ def _numbers(field: _Field, term: str) -> set[int]:
     if match is None:
         return set()
     low, high, step = match[1], match[2], int(match[3] or 1)
-    if low == "*":
-        first, last = field.low, None if high else field.high
-    else:
-        first = _number(field, low)
-        last = _number(field, high) if high else field.high if match[3] else first
+    if low == "*" and high:
+        return set()
+    first = field.low if low == "*" else _number(field, low)
+    # Without a second bound, a step goes on to the end of the field.
+    last = _number(field, high) if high else field.high if low == "*" or match[3] else first
     if first is None or last is None or not 1 <= step <= field.high:
         return set()
     if field is not _WEEKDAY:
@@ -543,15 +530,15 @@ def _zone_hint(name: str) -> str:
 def _next_fixed(cron: _Cron, zone: tzinfo, after: datetime) -> datetime | None:
     """Return the next tick of fixed local times: skipped ones are moved on, repeated ones come in the first pass."""
     local = after.astimezone(zone)
-    wall: datetime | None = local.replace(tzinfo=None)
+    wall = local.replace(tzinfo=None)
     if local.fold:
         # In the second pass every time has had its turn: go on with the first that comes only once.
         first_pass = local.replace(fold=0).astimezone(UTC)
         change = _change(zone, first_pass, after) or after
         wall = (change - _SECOND).astimezone(zone).replace(tzinfo=None)
-    while wall is not None:
-        wall = cron.next_wall(wall)
-        if wall is not None and (tick := _resolved(zone, wall)) > after:
+    while (wall := cron.next_wall(wall)) is not None:
+        tick = _resolved(zone, wall)
+        if tick > after:
             return tick
     return None
 
@@ -568,8 +555,8 @@ def _resolved(zone: tzinfo, wall: datetime) -> datetime:
 def _next_elapsed(cron: _Cron, zone: tzinfo, after: datetime) -> datetime | None:
     """Return the next instant whose local time matches: one stretch of equal offset after the other."""
     since, offset = after, _offset(zone, after)
-    wall: datetime | None = (after + offset).replace(tzinfo=None)
-    while wall is not None and (wall := cron.next_wall(wall)) is not None:
+    wall = (after + offset).replace(tzinfo=None)
+    while (wall := cron.next_wall(wall)) is not None:
         tick = wall.replace(tzinfo=UTC) - offset
         if tick >= _LAST:
             return None
@@ -624,7 +611,7 @@ def _every(values: _Values, size: int, unit: str) -> str | None:
     if values.is_all:
         return f"every {unit}"
     step = size // len(values.numbers)
-    return f"every {step} {unit}s" if values.numbers == set(range(0, size, step)) and size % step == 0 else None
+    return f"every {step} {unit}s" if values.numbers == frozenset(range(0, size, step)) and size % step == 0 else None
 
 
 def _days_in_words(cron: _Cron) -> str | None:
@@ -645,12 +632,12 @@ def _days_in_words(cron: _Cron) -> str | None:
 
 def _weekdays_in_words(weekday: _Values) -> str | None:
     if not weekday.special:
-        if weekday.numbers == {1, 2, 3, 4, 5}:
+        if weekday.numbers == frozenset(range(1, 6)):
             return "Monday to Friday"
         return f"every {_listed(_WEEKDAYS[one] for one in sorted(weekday.numbers, key=lambda one: one or 7))}"
     if weekday.numbers or len(weekday.special) > 1:
         return None
-    (one,) = weekday.special
+    one = weekday.special[0]
     if one.startswith("L"):
         return f"on the last {_WEEKDAYS[int(one[1])]} of every month"
     nth = ("first", "second", "third", "fourth", "fifth")[int(one[2]) - 1]

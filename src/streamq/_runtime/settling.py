@@ -54,7 +54,8 @@ class Settling:
         if log.isEnabledFor(logging.INFO):
             self._say(logging.INFO, "job succeeded", "succeeded", attempt, duration=ms / 1000)
         detail = b"%d %d %d %b" % (self._clock(), envelope.attempts + 1, ms, envelope.name.encode())
-        keep = envelope.keep_result or (spec is not None and spec.keep_result)
+        # A custom id stays taken for result_ttl, so its job leaves a record in any case; created_ms marks such jobs.
+        keep = envelope.keep_result or envelope.created_ms is not None or (spec is not None and spec.keep_result)
         if value is None and not keep:
             return Item(b"c", attempt.id, attempt.token, (detail,))
         result, problem = self._encoded(value)
