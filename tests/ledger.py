@@ -39,13 +39,26 @@ class Ledger:
         self._file.close()
 
 
-def read(folder: Path) -> list[Line]:
-    """All lines of all actors, oldest first; a last line cut by SIGKILL is left out."""
-    return sorted(_lines(folder), key=lambda line: line.at)
+class Reader:
+    """Reads the ledgers of a folder as they grow: each line once. A last line cut by SIGKILL is left out."""
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._offsets: dict[Path, int] = {}
 
-def _lines(folder: Path) -> Iterator[Line]:
-    for path in folder.glob("*.jsonl"):
-        for text in path.read_text("utf-8").splitlines(keepends=True):
-            if text.endswith("\n"):
-                yield Line(*json.loads(text))
+    def new(self) -> list[Line]:
+        """Lines written since the last call, oldest first."""
+        return sorted(self._read(), key=lambda line: line.at)
+
+    def _read(self) -> Iterator[Line]:
+        for path in self._folder.glob("*.jsonl"):
+            offset = self._offsets.get(path, 0)
+            if path.stat().st_size <= offset:
+                continue
+            with path.open("rb") as file:
+                file.seek(offset)
+                whole = file.read().rpartition(b"\n")[0]
+            if whole:
+                self._offsets[path] = offset + len(whole) + 1
+                for text in whole.split(b"\n"):
+                    yield Line(*json.loads(text))

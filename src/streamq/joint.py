@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ._core import envelope as _wire
+from ._core import names
 from ._core.lifecycle import JobState
 from ._runtime.attempt import Attempt
 from ._runtime.bell import Bell
@@ -30,6 +32,8 @@ from .reading import Heartbeat
 
 WINDOW = 100_000
 """Completed jobs shown when `Keep` bounds only their age: a window without any bound would fill the server."""
+
+log: logging.Logger = logging.getLogger("streamq.worker")
 
 
 class Owner(Protocol):
@@ -97,6 +101,8 @@ class Joint:
         if envelope.expires_ms is not None and now >= envelope.expires_ms:
             return settling.ended(attempt, JobState.EXPIRED, "expires_in passed before it could start")
         spec = self.wiring.registry.handlers.get(envelope.name)
+        if spec is None and not names.is_name(envelope.name):
+            return settling.buried(attempt, "invalid name", "no handler can have the name of this job", "InvalidName")
         if spec is None:
             return settling.parked(attempt, envelope.name)
         if envelope.deadline_ms is not None and now >= envelope.deadline_ms:
@@ -149,7 +155,13 @@ class Joint:
         )
 
     def _ended(self, attempt: Attempt, value: Any, error: BaseException | None, trace: str) -> None:
-        self.exchange.table.ended(attempt, self.settling.outcome(attempt, value, error, trace))
+        try:
+            item = self.settling.outcome(attempt, value, error, trace)
+        except Exception:
+            # A defect, but the place must come back: a job that never ends would be kept leased for ever.
+            log.exception("outcome cannot be told", extra={"event": "outcome_failed", "job_id": attempt.job_id})
+            item = self.settling.raw(attempt, "its outcome could not be told; see the worker's log")
+        self.exchange.table.ended(attempt, item)
 
 
 def version_name(version: int) -> str:

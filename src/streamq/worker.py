@@ -6,6 +6,7 @@ A lease goes to the executor, its outcome to the settling rules, the settlement 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import socket
@@ -154,6 +155,7 @@ class Worker:
         for joint in self._joints:
             joint.exchange.on_tick = self._ticked
             joint.exchange.on_restored = self._keeper.kick
+            joint.executor.root = contextvars.copy_context()
             self._spawn(joint.exchange.run())
             self._spawn(joint.bell.run())
         log.info(

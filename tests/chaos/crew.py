@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.ledger import Ledger, Line, read
+from tests.ledger import Ledger, Line, Reader
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +25,11 @@ class Crew:
     def __init__(self, url: str, prefix: str, *, lease: float = 3.0, concurrency: int = 10) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sq-ledger-"))
         self.nemesis = Ledger(self.folder, "nemesis")
+        self._reader = Reader(self.folder)
+        self._ledgers: list[Ledger] = []
+        self._lines: list[Line] = []
+        self._starts: Counter[int] = Counter()
+        self._held: dict[int, set[str]] = defaultdict(set)
         self._options = ["--url", url, "--prefix", prefix, "--ledger", str(self.folder)]
         self._options += ["--lease", str(lease), "--concurrency", str(concurrency)]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -41,13 +46,31 @@ class Crew:
             process.kill()
             process.wait()
         self.nemesis.close()
+        for ledger in self._ledgers:
+            ledger.close()
         for path in [*self.folder.iterdir()]:
             path.unlink()
         self.folder.rmdir()
 
+    def ledger(self, actor: str) -> Ledger:
+        """A ledger for an actor of the test's own process; closed with the crew."""
+        made = Ledger(self.folder, actor)
+        self._ledgers.append(made)
+        return made
+
     def lines(self) -> list[Line]:
         """Every line so far, oldest first."""
-        return read(self.folder)
+        self._poll()
+        return sorted(self._lines, key=lambda line: line.at)
+
+    def _poll(self) -> None:
+        for line in self._reader.new():
+            self._lines.append(line)
+            if line.what == "start":
+                self._starts[line.pid] += 1
+                self._held[line.pid].add(line.job)
+            elif line.what in {"settled", "lost"}:
+                self._held[line.pid].discard(line.job)
 
     def pid(self, name: str) -> int:
         """Process id of a worker."""
@@ -109,7 +132,24 @@ class Crew:
 
     def starts(self, name: str) -> int:
         """How many jobs the present process of a worker has begun."""
-        return Counter(line.pid for line in self.lines() if line.what == "start")[self.pid(name)]
+        self._poll()
+        return self._starts[self.pid(name)]
+
+    def holds(self, name: str) -> int:
+        """How many jobs the present process of a worker has begun and not settled."""
+        self._poll()
+        return len(self._held[self.pid(name)])
+
+    def caught(self, name: str) -> bool:
+        """Stop a worker if it is in the middle of some jobs; then it holds them for sure."""
+        if not self.holds(name):
+            return False
+        process = self._processes[name]
+        process.send_signal(signal.SIGSTOP)
+        if self.holds(name):
+            return True
+        process.send_signal(signal.SIGCONT)
+        return False
 
     def wait(self, fact: Callable[[], object], what: str, seconds: float = 20.0) -> float:
         """Wait for a fact; returns how long it took."""

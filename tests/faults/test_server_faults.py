@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
+import shutil
 import signal
 import time
 
 import pytest
 
-from streamq import Queue, Worker
+from streamq import Worker
+from streamq.errors import EnqueueUnknown
 from tests.faults.scene import Scene, until
 from tests.servers import Server, ServerKind, StartServer
 
@@ -298,7 +299,45 @@ async def test_redis_away_at_start(fresh_server: StartServer) -> None:
         scene.check()
 
 
-def test_log_names() -> None:
-    """The tests above listen to events by these loggers."""
-    assert logging.getLogger("streamq.worker")
-    assert Queue
+async def test_a_server_whose_disk_is_full(fresh_server: StartServer) -> None:
+    """It refuses writes (MISCONF) until a snapshot succeeds: waited for, no job is run again or charged a stall."""
+    server = fresh_server(args=["--save", "3600 1"])
+    in_the_way = server.folder / "dump.rdb"
+    async with Scene(server, server.url, "p", enqueue_timeout=1.0) as scene:
+        async with scene.worker(lease=2):
+            slow = [await scene.slow.enqueue(0.5) for _ in range(3)]
+            scene.acked += [job.id for job in slow]
+            await until(lambda: len(scene.ledger.starts) == 3, "they run")
+            (in_the_way / "file").mkdir(parents=True)
+            server.command("BGSAVE")
+            await until(lambda: server.info("persistence")["rdb_last_bgsave_status"] == "err", "the snapshot failed")
+            with pytest.raises(EnqueueUnknown) as caught:
+                await scene.plain.with_options(job_id="refused").enqueue(1)
+            assert "MISCONF" in str(caught.value)
+            await until(lambda: len(scene.ledger.effects) == 3, "they ended")
+            await asyncio.sleep(2.5)
+            assert scene.completed() == {}
+            shutil.rmtree(in_the_way)
+            server.command("BGSAVE")
+            await scene.settled(seconds=6)
+        scene.check(unknown=["refused"])
+        scene.check_runs()
+        assert set(scene.ledger.starts.values()) == {1}
+
+
+async def test_no_more_connections_allowed(fresh_server: StartServer) -> None:
+    """Workers and producers that cannot connect wait for a place, and what is connected goes on."""
+    server = fresh_server()
+    async with Scene(server, server.url, "p", enqueue_timeout=10) as scene:
+        async with scene.worker():
+            await scene.add(5)
+            await scene.settled()
+            server.command("CONFIG", "SET", "maxclients", 3)
+            server.command("CLIENT", "KILL", "TYPE", "normal")
+            adding = asyncio.create_task(scene.add(20))
+            await asyncio.wait([adding], timeout=1)
+            server.command("CONFIG", "SET", "maxclients", 1000)
+            await adding
+            await scene.settled()
+        scene.check()
+        scene.check_runs()

@@ -211,7 +211,7 @@ def test_any_sequence_of_verbs_leaves_what_the_model_says(server: Server, prefix
         lambda: Machine(server, prefix),
         # Without shrinking: forty steps can be read, and minutes of shrinking would end in the test's timeout.
         settings=settings(
-            max_examples=80,
+            max_examples=60,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

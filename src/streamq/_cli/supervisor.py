@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .say import APP, HANDED_BACK, REDIS, USAGE, CliError, note
 
-YOUNG = 2.0
+YOUNG = 10.0
 """Seconds; a child that dies younger says that the next one would too."""
 
 YOUNG_DEATHS = 3

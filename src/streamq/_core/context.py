@@ -86,14 +86,18 @@ class Context:
         return f"<Context {self.queue}/{self.name} {self.job_id} attempt {self.attempt}/{self.max_attempts}>"
 
 
-_current: ContextVar[Context] = ContextVar("streamq_context")
+_current: ContextVar[Context | Callable[[], Context]] = ContextVar("streamq_context")
 
 
 def current_context() -> Context:
     """Return the `Context` of the attempt this code runs in; raises `LookupError` outside of a handler."""
-    return _current.get()
+    found = _current.get()
+    if not isinstance(found, Context):
+        found = found()
+        _current.set(found)
+    return found
 
 
-def bind(context: Context) -> None:
-    """Make ``context`` the current one of this task."""
+def bind(context: Context | Callable[[], Context]) -> None:
+    """Make ``context`` the current one of this task; a function makes it when somebody asks for it."""
     _current.set(context)

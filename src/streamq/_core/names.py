@@ -20,6 +20,11 @@ def checked(option: str, value: object) -> str:
     return value
 
 
+def is_name(value: str) -> bool:
+    """Whether a handler can have this name: a job for any other waits for nobody."""
+    return _NAME.fullmatch(value) is not None
+
+
 def checked_prefix(value: object) -> str:
     """Return a key prefix; as a name, but without ``/ @``."""
     if not isinstance(value, str) or not _PREFIX.fullmatch(value):

@@ -44,8 +44,11 @@ _ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-_MONTHS = tuple("January February March April May June July August September October November December".split())
-_WEEKDAYS = tuple("Sunday Monday Tuesday Wednesday Thursday Friday Saturday".split())
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+_WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _TERM = re.compile(r"(\*|[0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?(?:/([0-9]{1,2}))?")
 _LAST_WEEKDAY = re.compile(r"L([0-7])|([0-7]|[A-Z]{3})L")
 _NTH_WEEKDAY = re.compile(r"([0-7]|[A-Z]{3})#([1-5])")
@@ -530,7 +533,7 @@ def _zone_hint(name: str) -> str:
 def _next_fixed(cron: _Cron, zone: tzinfo, after: datetime) -> datetime | None:
     """Return the next tick of fixed local times: skipped ones are moved on, repeated ones come in the first pass."""
     local = after.astimezone(zone)
-    wall = local.replace(tzinfo=None)
+    wall: datetime | None = local.replace(tzinfo=None)
     if local.fold:
         # In the second pass every time has had its turn: go on with the first that comes only once.
         first_pass = local.replace(fold=0).astimezone(UTC)
@@ -555,7 +558,7 @@ def _resolved(zone: tzinfo, wall: datetime) -> datetime:
 def _next_elapsed(cron: _Cron, zone: tzinfo, after: datetime) -> datetime | None:
     """Return the next instant whose local time matches: one stretch of equal offset after the other."""
     since, offset = after, _offset(zone, after)
-    wall = (after + offset).replace(tzinfo=None)
+    wall: datetime | None = (after + offset).replace(tzinfo=None)
     while (wall := cron.next_wall(wall)) is not None:
         tick = wall.replace(tzinfo=UTC) - offset
         if tick >= _LAST:
@@ -635,9 +638,9 @@ def _weekdays_in_words(weekday: _Values) -> str | None:
         if weekday.numbers == frozenset(range(1, 6)):
             return "Monday to Friday"
         return f"every {_listed(_WEEKDAYS[one] for one in sorted(weekday.numbers, key=lambda one: one or 7))}"
-    if weekday.numbers or len(weekday.special) > 1:
+    one, *more = weekday.special
+    if weekday.numbers or more:
         return None
-    one = weekday.special[0]
     if one.startswith("L"):
         return f"on the last {_WEEKDAYS[int(one[1])]} of every month"
     nth = ("first", "second", "third", "fourth", "fifth")[int(one[2]) - 1]

@@ -77,6 +77,10 @@ class Attempt:
             self.task.cancel()
 
 
+class Unreadable(Exception):
+    """The payload does not fit the handler: no run of this job can succeed."""
+
+
 class Encoded:
     """A result that a child process has encoded already."""
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from .._store import verbs as _verbs
 from .._store.clock import ServerClock
-from .._store.link import CALL_TIMEOUT, Command, Link, LinkDown, Refused, Reply, ReplyError, redacted
+from .._store.link import CALL_TIMEOUT, Command, Link, LinkDown, Refused, Reply, ReplyError, as_reply_error, redacted
 from .._store.session import check_server
 from .._store.verbs import MAX_ITEMS, Item, TickInput, WorkerVerbs
 from ..errors import ServerUnfit, StreamqError
@@ -102,6 +102,7 @@ class Exchange:
         self._patience = min(CALL_TIMEOUT, max(1.0, limits.lease / 4))
         self._lost_since = 0.0
         self._trouble = False
+        self._next_complaint: dict[str, float] = {}
         self._is_over = False
         self._waker: asyncio.Future[None] | None = None
         self._was_full = False
@@ -374,6 +375,8 @@ class Exchange:
         """How many jobs to ask for. Saturated workers may hold a tenth more than they run, so that no place waits."""
         if self.stopping or not (self.hungry or self._parked):
             return 0
+        if self.settler.held_up >= self._slots.concurrency:
+            return 0  # what is done cannot be told: no more of it
         ready = self.table.ready
         free = self._slots.share() - ready
         if self._slots.free - ready <= 0:
@@ -409,6 +412,7 @@ class Exchange:
         elif reply.code == "SQVERSION":
             raise self.host.error_text(reply)
         else:
+            self._complain(reply, "settle_refused")
             self.table.abandon(self.settler.refused(reply))
 
     def _note_retries(self, items: Sequence[Item]) -> None:
@@ -426,7 +430,7 @@ class Exchange:
         self.paused = fetched.why == "paused"
         self.hungry = self._was_full and not self.stopping
         if fetched.why not in {"full", "empty", "paused"}:
-            log.error("a lane cannot be read: %s", fetched.why, extra={"event": "fetch_failed"})
+            self._complain(as_reply_error(Exception(fetched.why)), "fetch_failed")
         for job in fetched.jobs:
             self.table.take(job, asked)
 
@@ -496,13 +500,20 @@ class Exchange:
     def _purged(self, reply: Reply) -> None:
         self._failed(reply)
 
+    def _complain(self, reply: ReplyError, event: str) -> None:
+        """Say what is wrong and what to do; once in five seconds, for it may come ten times a second."""
+        now = time.monotonic()
+        if now >= self._next_complaint.get(event, 0.0):
+            self._next_complaint[event] = now + 5.0
+            log.error("redis refused a call: %s", self.host.error_text(reply), extra={"event": event, "code": reply.code})
+
     def _failed(self, reply: Reply) -> bool:
         if not isinstance(reply, ReplyError):
             return False
         if reply.code == "SQVERSION":
             raise self.host.error_text(reply)
         if not reply.passes:
-            log.error("redis refused a call: %s", reply, extra={"event": "redis_refused", "code": reply.code})
+            self._complain(reply, "redis_refused")
         self._trouble = True
         self._next_tick = max(self._next_tick, time.monotonic() + 0.5)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import importlib
 import os
@@ -25,16 +26,18 @@ from .._core.ids import created_ms
 from .._core.signature import encode_value
 from .._core.units import from_ms
 from ..errors import InvalidPayload
-from .attempt import Attempt, Encoded
+from .attempt import Attempt, Encoded, Unreadable
 from .wheel import Wheel
 
-_EAGER = sys.version_info >= (3, 12)
+_EAGER: dict[str, bool] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
-def _new_task(run: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+def _new_task(
+    run: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: contextvars.Context
+) -> asyncio.Task[None]:
     """Return a task; from Python 3.12 on it starts at once, so a handler that never waits costs no turn of the loop."""
     make: Any = asyncio.Task
-    task: asyncio.Task[None] = make(run, loop=loop, eager_start=True) if _EAGER else make(run, loop=loop)
+    task: asyncio.Task[None] = make(run, loop=loop, context=context, **_EAGER)
     return task
 
 
@@ -49,6 +52,7 @@ class Executor:
     """Runs the attempts of one queue.
 
     ``ended`` gets each outcome. ``clock`` returns the server's time in ms. ``state`` is what the lifespan yielded.
+    ``root`` is the context every attempt starts from.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Executor:
         self._thread_limit = threads
         self._threads: anyio.CapacityLimiter | None = None
         self._processes: anyio.CapacityLimiter | None = None
+        self.root: contextvars.Context = contextvars.copy_context()
         self.state: Any = None
         self.ended: Ended = _unset
 
@@ -70,7 +75,8 @@ class Executor:
         now = time.monotonic()
         attempt.started = now
         self._bound(attempt, now)
-        task = _new_task(self._run(attempt), loop)
+        # Not the context we are called in: that may be another job's, whose end made room for this one.
+        task = _new_task(self._run(attempt), loop, self.root.copy())
         if not task.done():
             attempt.task = task
             if attempt.limit < float("inf") and not attempt.settling:
@@ -94,8 +100,9 @@ class Executor:
         try:
             if attempt.why:
                 raise asyncio.CancelledError  # noqa: TRY301 - cancelled between start and first step
-            struct = spec.signature.decode(attempt.envelope.args)
+            struct = _decoded(attempt, spec)
             if spec.plain and not self._registry.middleware:
+                _context.bind(functools.partial(self._context, attempt, spec))
                 args, kwargs = spec.signature.call_with(struct)
                 value = await spec.function(*args, **kwargs)
             else:
@@ -198,6 +205,14 @@ def run_in_child(module: str, qualname: str, name: str, payload: bytes) -> bytes
     args, kwargs = spec.signature.call_with(spec.signature.decode(payload))
     value = spec.function(*args, **kwargs)
     return None if value is None else encode_value(value)
+
+
+def _decoded(attempt: Attempt, spec: HandlerSpec) -> Any:
+    # Told apart from an InvalidPayload that the handler itself may raise, when it enqueues another job.
+    try:
+        return spec.signature.decode(attempt.envelope.args)
+    except InvalidPayload as problem:
+        raise Unreadable(str(problem)) from None
 
 
 async def _onion(middleware: Middleware, call_next: Callable[[Context], Any], context: Context) -> Any:

@@ -16,8 +16,7 @@ from .._core.envelope import AttemptError, Record
 from .._core.lifecycle import Bury, End, Failure, JobState, RetryAt, decide, message
 from .._core.signature import encode_value
 from .._store.verbs import Item
-from ..errors import InvalidPayload
-from .attempt import Attempt, Encoded
+from .attempt import Attempt, Encoded, Unreadable
 
 log = logging.getLogger("streamq.job")
 
@@ -44,7 +43,7 @@ class Settling:
             return Item(b"u", attempt.id, attempt.token)
         if attempt.why == "cancel" and isinstance(error, asyncio.CancelledError):
             return self.ended(attempt, JobState.CANCELLED, "cancelled while it ran")
-        if isinstance(error, InvalidPayload):
+        if isinstance(error, Unreadable):
             return self.buried(attempt, "invalid payload", str(error), "InvalidPayload")
         return self._failed(attempt, error, trace)
 
@@ -71,8 +70,9 @@ class Settling:
             return _wire.NIL, ""
         try:
             data = value.data if isinstance(value, Encoded) else encode_value(value)
-        except (TypeError, ValueError, NotImplementedError, RecursionError, OverflowError) as problem:
-            return _wire.NIL, f"{type(value).__qualname__} cannot be encoded: {problem}"
+        except Exception as problem:  # noqa: BLE001 - a model's own dump may raise anything
+            kind = type(value).__qualname__
+            return _wire.NIL, _wire.text(f"{kind} cannot be encoded: {type(problem).__name__}: {message(problem)[:500]}")
         if len(data) > self._max_result:
             return _wire.NIL, f"{len(data):,} bytes, over max_payload={self._max_result:,}"
         return msgspec.Raw(data), ""

@@ -88,7 +88,7 @@ async def parked(store: Store, cursor: str, limit: int) -> Page:
     """Page through the parked jobs, by name. Cursor: rank."""
     start = int(cursor or 0)
     members = await store.call((b"ZRANGE", store.keys.parked, start, start + limit - 1))
-    ids = [member.split(b"\0", 1)[-1] for member in members]
+    ids = [member.rsplit(b"\0", 1)[-1] for member in members]
     bodies = await _fields(store, store.keys.bodies, ids)
     jobs = [Seen(one.decode("utf-8", "replace"), "parked", body or b"") for one, body in zip(ids, bodies, strict=True)]
     return Page(jobs, str(start + limit) if len(ids) == limit else "")

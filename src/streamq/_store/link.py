@@ -40,6 +40,8 @@ TRY_AGAIN = (
     "BUSY",
     "UNBLOCKED",
     "NOREPLICAS",
+    "MISCONF",  # the disk is full, say: writes are refused until a snapshot succeeds
+    "NOSCRIPT",  # flushed again between loading and calling
 )
 """Error replies that pass by themselves: the same call may be sent again after a while."""
 

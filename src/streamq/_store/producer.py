@@ -272,6 +272,8 @@ class Producer:
             if reply.code != "LINK" and not reply.passes:
                 self._refuse(batch, reply)
                 return
+            if reply.code != "LINK":
+                self._reason = f"it answered {reply.code} {reply.text}"
             if loop.time() >= give_up:
                 for entry in batch:
                     entry.answer(EnqueueUnknown(entry.job_id, f"{self._reason}; gave up after {RESEND_SECONDS:g} s"))

@@ -55,8 +55,16 @@ class Store:
         loop = asyncio.get_running_loop()
         found = self._loops.get(loop)
         if found is None or found.forgotten:
+            self._drop_closed()
             found = self._loops[loop] = Session(self)
         return found
+
+    def _drop_closed(self) -> None:
+        # A session's connections refer to its loop, so that the weak key alone would keep both, and their sockets, alive.
+        for ref in self._loops.keyrefs():
+            loop = ref()
+            if loop is not None and loop.is_closed():
+                self._loops.pop(loop, None)
 
     async def away(self) -> None:
         """Take note that the server cannot be reached; an embedded one is started again by whoever notices first."""

@@ -199,7 +199,7 @@ def read_fetched(reply: Reply) -> Fetched:
     for at in range(3, len(reply), 2):
         lane = reply[at]
         for entry, fields in reply[at + 1]:
-            if len(fields) == 4 and fields[0] == b"j" and fields[2] == b"d":
+            if len(fields) == 4 and fields[0] == b"j" and fields[2] == b"d" and _is_id(fields[1]):
                 jobs.append(Taken(fields[1], b"%b%b:0" % (lane, entry), fields[3], 1))
             else:
                 jobs.append(_claimed((lane, entry, fields, b"%b%b:0" % (lane, entry), 1)))
@@ -247,9 +247,22 @@ def _claimed(one: Reply) -> Taken:
     lane, entry, fields, token, count = one
     found = {fields[at]: fields[at + 1] for at in range(0, len(fields) - 1, 2)}
     job, body = found.get(b"j"), found.get(b"d")
-    if not job or body is None or len(job) > 1000:
+    if job is None or body is None or not _is_id(job):
         return Taken(b"raw-%b%b" % (lane, entry), token, None, count)
     return Taken(job, token, body, count)
+
+
+def _is_id(job: bytes) -> bool:
+    """Whether an id can be one of ours: people must be able to name it."""
+    if not 0 < len(job) <= 1000:
+        return False
+    if job.isascii():
+        return True
+    try:
+        job.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _ms(text: bytes) -> int:

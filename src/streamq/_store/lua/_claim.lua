@@ -10,7 +10,7 @@ local function claim(index, key, lane, entry, consumer, count)
   end
   local fields, id = found[1][2], nil
   for n = 1, #fields - 1, 2 do
-    if fields[n] == 'j' then id = fields[n + 1] end
+    if fields[n] == 'j' and fields[n + 1] ~= '' and #fields[n + 1] <= 1000 then id = fields[n + 1] end
   end
   local token = lane .. entry .. ':0'
   if id then

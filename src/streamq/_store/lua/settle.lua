@@ -79,8 +79,10 @@ for n = 1, total do
   if verb[3] then
     item.record, next_record = KEYS[next_record], next_record + 1
   end
-  if letter == 'x' then
-    mine = #redis.call('XPENDING', item.key, 'w', item.entry, item.entry, 1, ARGV[4]) == 1
+  if letter == 'x' or (not row and not done[id]) then
+    -- What has no row is over and its entry gone, unless a foreign hand took the row: then our pending entry is the proof.
+    local held = redis.pcall('XPENDING', item.key, 'w', item.entry, item.entry, 1, ARGV[4])
+    mine = not held.err and #held == 1
   end
   if mine then
     done[id], answers[n] = true, 'a'
