@@ -232,7 +232,7 @@ def _letter(queue: str, seen: Seen) -> DeadLetter:
         created_at=info.created_at,
         tenant=info.tenant,
         worker=seen.consumer,
-        priority=info.priority or Priority.NORMAL,
+        priority=Priority.NORMAL if info.priority is None else info.priority,
     )
 
 

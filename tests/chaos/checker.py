@@ -163,4 +163,6 @@ def _reason(before: Run, after: Run, windows: Sequence[Window]) -> tuple[str | N
                 return f"worker killed {done}", window.since
             if before.answer in {"l", "g", "lost"} or window.until == float("inf"):
                 return "worker frozen beyond its lease", window.since
+    if before.answer == "lost" and any(w.pid == before.pid and w.until <= before.start for w in windows):
+        return "lease lost by a worker just thawed", None
     return None, None

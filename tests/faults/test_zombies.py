@@ -294,3 +294,17 @@ def _sweep_all_along(server: Server, keys: Keys, lease: float, stolen: list[Take
                 await asyncio.sleep(0.2)
 
     asyncio.run(sweep())
+
+
+@pytest.mark.parametrize("concurrency", [2, 20])
+async def test_a_dead_workers_jobs_come_back_under_full_load(concurrency: int, server: Server, prefix: str) -> None:
+    """Those who live have more than enough to do: what was begun before goes first all the same."""
+    async with Scene(server, server.url, prefix) as scene, Hand(server, scene.keys, "dead") as dead:
+        held = await scene.add(10)
+        assert len(await dead.fetch(10)) == 10
+        specs = [scene.slow.job(0.02) for _ in range(400 * concurrency)]
+        await scene.queue.enqueue_many(specs)
+        async with scene.worker(lease=2, concurrency=concurrency, grace=0.1):
+            took = await until(lambda: all(scene.ledger.effects[job] for job in held), "the dead one's jobs ran")
+            assert scene.entries() > 10, "the load was not enough to show anything"
+        assert took < 2 + 2 + 2

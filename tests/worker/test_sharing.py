@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from streamq import Fixed, JobState, Priority, Queue, Worker
+from streamq import Context, Fixed, JobState, Priority, Queue, Worker
 from streamq.errors import ConfigError
 from tests.worker.helpers import Gate, MakeQueue, drain, until
 
@@ -148,7 +148,6 @@ async def test_a_job_keeps_its_priority_over_retries_and_replays(queue: Queue) -
 
 async def test_two_workers_share_a_burst(queue: Queue) -> None:
     by_worker: Counter[str] = Counter()
-    from streamq import Context  # noqa: PLC0415
 
     @queue.handler("work")
     async def work(ctx: Context, n: int) -> None:

@@ -330,22 +330,22 @@ class _Field(NamedTuple):
 
 
 _FIELDS = (
-    _Field("minute", 0, 59, {}, "0 to 59, such as 0, 5,35, */15"),
-    _Field("hour", 0, 23, {}, "0 to 23, such as 2, 9-17, */6"),
-    _Field("day of month", 1, 31, {}, "1 to 31 or L (last), such as 1, 1,15, */2"),
+    _Field("minute", 0, 59, {}, "0 to 59, such as 0 or 5,35 or */15"),
+    _Field("hour", 0, 23, {}, "0 to 23, such as 2 or 9-17 or */6"),
+    _Field("day of month", 1, 31, {}, "1 to 31 or L (last), such as 1 or 1,15 or */2"),
     _Field(
         "month",
         1,
         12,
         {name[:3].upper(): number for number, name in enumerate(_MONTHS, 1)},
-        "1 to 12 or JAN to DEC, such as 1, 4-6, */3",
+        "1 to 12 or JAN to DEC, such as 1 or 4-6 or */3",
     ),
     _Field(
         "day of week",
         0,
         7,
         {name[:3].upper(): number for number, name in enumerate(_WEEKDAYS)},
-        "0 to 7 (0 and 7 are Sunday) or SUN to SAT, such as 1-5, MON#1 (first), 5L (last)",
+        "0 to 7 (0 and 7 are Sunday) or SUN to SAT, such as 1-5 or MON#1 (first) or 5L (last)",
     ),
 )
 
@@ -483,7 +483,7 @@ def _number(field: _Field, text: str) -> int | None:
 def _hint(field: _Field, term: str) -> str:
     step = term.partition("/")[2]
     if step.isdigit() and int(step) > field.high:
-        return f" (a step over {field.high} does not reach the next {field.name}; use every= for long intervals)"
+        return f" (a step of {step} would match the first {field.name} only; use every= for long intervals)"
     if "?" in term:
         return " (write * for any; days count from 0 or SUN, other than in Quartz)"
     if field is _DAY_OF_MONTH and "W" in term:
@@ -533,16 +533,17 @@ def _zone_hint(name: str) -> str:
 def _next_fixed(cron: _Cron, zone: tzinfo, after: datetime) -> datetime | None:
     """Return the next tick of fixed local times: skipped ones are moved on, repeated ones come in the first pass."""
     local = after.astimezone(zone)
-    wall: datetime | None = local.replace(tzinfo=None)
+    wall = local.replace(tzinfo=None)
     if local.fold:
         # In the second pass every time has had its turn: go on with the first that comes only once.
         first_pass = local.replace(fold=0).astimezone(UTC)
         change = _change(zone, first_pass, after) or after
         wall = (change - _SECOND).astimezone(zone).replace(tzinfo=None)
-    while (wall := cron.next_wall(wall)) is not None:
-        tick = _resolved(zone, wall)
+    while (match := cron.next_wall(wall)) is not None:
+        tick = _resolved(zone, match)
         if tick > after:
             return tick
+        wall = match
     return None
 
 
@@ -558,9 +559,9 @@ def _resolved(zone: tzinfo, wall: datetime) -> datetime:
 def _next_elapsed(cron: _Cron, zone: tzinfo, after: datetime) -> datetime | None:
     """Return the next instant whose local time matches: one stretch of equal offset after the other."""
     since, offset = after, _offset(zone, after)
-    wall: datetime | None = (after + offset).replace(tzinfo=None)
-    while (wall := cron.next_wall(wall)) is not None:
-        tick = wall.replace(tzinfo=UTC) - offset
+    wall = (after + offset).replace(tzinfo=None)
+    while (match := cron.next_wall(wall)) is not None:
+        tick = match.replace(tzinfo=UTC) - offset
         if tick >= _LAST:
             return None
         change = _change(zone, since, tick)

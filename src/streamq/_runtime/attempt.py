@@ -6,8 +6,10 @@ import asyncio
 import math
 from typing import Any, Literal
 
-from .._core.envelope import Envelope
+from .._core.envelope import Envelope, text
 from .._core.handler import HandlerSpec
+from .._core.lifecycle import message
+from .._core.signature import encode_value
 
 Why = Literal["", "timeout", "lost", "cancel", "shutdown"]
 """Why an attempt was cancelled by us; '' if it was not."""
@@ -82,12 +84,18 @@ class Unreadable(Exception):
 
 
 class Encoded:
-    """A result that a child process has encoded already."""
+    """A result as bytes, or ``problem``: why it cannot be one. Made here or by a child process."""
 
-    __slots__ = ("data",)
+    __slots__ = ("data", "problem")
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+    def __init__(self, value: Any) -> None:
+        self.data: bytes = b""
+        self.problem: str = ""
+        try:
+            self.data = encode_value(value)
+        except Exception as error:  # noqa: BLE001 - a model's own dump may raise anything
+            kind = type(value).__qualname__
+            self.problem = text(f"{kind} cannot be encoded: {type(error).__name__}: {message(error)[:500]}")
 
 
 _NO_ENVELOPE = Envelope(name="")

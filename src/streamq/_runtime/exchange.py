@@ -92,7 +92,7 @@ class Exchange:
         self.stopping: bool = False
         self.paused: bool = False
         self.settler: Settler = Settler(verbs)
-        self.table: Table = Table(slots, self.settler, self.wake)
+        self.table: Table = Table(slots, self.settler, self.wake, limits.lease)
         self._verbs = verbs
         self._slots = slots
         self._limits = limits
@@ -114,7 +114,8 @@ class Exchange:
         self._ghosts_suspected = False
         self._listed: set[bytes] | None = None
         self._suspect = b""
-        self._suspect_ended = False
+        self._sweep_soon = False
+        self._room_for_stalled = 0
         self._parked = 0
         self._names_from = 0
         self._asked = 0
@@ -293,7 +294,7 @@ class Exchange:
             where = redacted(self.url)
             extra = {"event": "redis.lost", "reason": problem.reason}
             log.warning("redis lost: %s at %s; jobs in hand go on, trying again", problem.reason, where, extra=extra)
-        self.table.lose_overdue(self._limits.lease)
+        self.table.lose_overdue()
         self.on_tick()  # the loop is alive, although no tick is answered
 
     async def _rest(self) -> None:
@@ -386,15 +387,18 @@ class Exchange:
         return max(0, min(free, MAX_ITEMS))
 
     def _tick_input(self, now: float) -> TickInput:
-        self.table.lose_overdue(self._limits.lease)
+        self.table.lose_overdue()
+        # Some even when all places are taken: under a load that never ends they would else never be run again.
+        over = max(1, self._slots.concurrency // 10) - self.table.reclaimed_ready
+        self._room_for_stalled = max(0, self._slots.free - self.table.ready, over)
         return TickInput(
             self.host.heartbeat(),
             int(self._limits.lease * 1000),
-            max(0, self._slots.free - self.table.ready),
+            self._room_for_stalled,
             self._limits.max_stalls,
             max(0, 1 - self.table.suspects),
             sweep=now >= self._no_sweep_before and not self.stopping,
-            rest_ms=0 if self._suspect_ended else 1000,
+            rest_ms=0 if self._sweep_soon else 1000,
         )
 
     # -- what was answered --------------------------------------------------------------------------
@@ -406,7 +410,7 @@ class Exchange:
             self._note_retries(items)
             if self._suspect and any(item.id == self._suspect for item in items):
                 # The next suspect's turn: at one a tick the neighbours of a poison job would wait for minutes.
-                self._suspect, self._suspect_ended, self._next_tick = b"", True, 0.0
+                self._suspect, self._sweep_soon, self._next_tick = b"", True, 0.0
         elif reply.passes:
             self._trouble = True
         elif reply.code == "SQVERSION":
@@ -451,7 +455,8 @@ class Exchange:
         if self._failed(reply):
             return
         ticked = _verbs.read_ticked(reply)
-        moved = self.clock.heard(ticked.now_ms)
+        # An answer that was long on its way tells an old time.
+        moved = self.clock.heard(ticked.now_ms) if now - asked < 1 else 0.0
         if abs(moved) > CLOCK_JUMP_MS:
             self._no_sweep_before = now + self._limits.lease
             log.warning("server clock moved by %.1f s", moved / 1000, extra={"event": "clock_moved", "moved_ms": moved})
@@ -465,7 +470,9 @@ class Exchange:
             self._ghosts_suspected = True
         for mark in ticked.marks:
             self.table.cancel(mark)
-        self._suspect_ended = False
+        self._sweep_soon = len(ticked.stalled) >= self._room_for_stalled > 0
+        if self._sweep_soon:
+            self._next_tick = now + 0.2  # there may be more
         for job in ticked.stalled:
             if self.table.take_stalled(job, asked).is_suspect:
                 self._suspect = job.id

@@ -23,7 +23,6 @@ from .._core import context as _context
 from .._core.context import Context
 from .._core.handler import HandlerSpec, Middleware, Registry
 from .._core.ids import created_ms
-from .._core.signature import encode_value
 from .._core.units import from_ms
 from ..errors import InvalidPayload
 from .attempt import Attempt, Encoded, Unreadable
@@ -155,7 +154,7 @@ class Executor:
         if self._processes is None:
             self._processes = anyio.CapacityLimiter(os.cpu_count() or 1)
         function = spec.function
-        data = await anyio.to_process.run_sync(
+        return await anyio.to_process.run_sync(
             run_in_child,
             function.__module__,
             function.__qualname__,
@@ -164,7 +163,6 @@ class Executor:
             cancellable=True,
             limiter=self._processes,
         )
-        return Encoded(data) if data is not None else None
 
     def _context(self, attempt: Attempt, spec: HandlerSpec) -> Context:
         envelope = attempt.envelope
@@ -194,8 +192,8 @@ class Executor:
         return cancelled
 
 
-def run_in_child(module: str, qualname: str, name: str, payload: bytes) -> bytes | None:
-    """Run a ``pool="process"`` handler: found by name, arguments decoded and result encoded here, nothing pickled."""
+def run_in_child(module: str, qualname: str, name: str, payload: bytes) -> Encoded | None:
+    """Run a ``pool="process"`` handler: found by name, arguments decoded, result encoded here, not pickled."""
     found: Any = importlib.import_module(module) if module != "__main__" else sys.modules["__main__"]
     for part in qualname.split("."):
         found = getattr(found, part)
@@ -204,7 +202,7 @@ def run_in_child(module: str, qualname: str, name: str, payload: bytes) -> bytes
         raise InvalidPayload(name, f"{module}.{qualname} is handler {spec.name!r} in the child process")
     args, kwargs = spec.signature.call_with(spec.signature.decode(payload))
     value = spec.function(*args, **kwargs)
-    return None if value is None else encode_value(value)
+    return None if value is None else Encoded(value)
 
 
 def _decoded(attempt: Attempt, spec: HandlerSpec) -> Any:

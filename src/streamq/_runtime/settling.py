@@ -14,7 +14,6 @@ import msgspec
 from .._core import envelope as _wire
 from .._core.envelope import AttemptError, Record
 from .._core.lifecycle import Bury, End, Failure, JobState, RetryAt, decide, message
-from .._core.signature import encode_value
 from .._store.verbs import Item
 from .attempt import Attempt, Encoded, Unreadable
 
@@ -68,14 +67,10 @@ class Settling:
         """Encode a result. One that cannot be kept does not undo the work: the job is complete, the record says why."""
         if value is None:
             return _wire.NIL, ""
-        try:
-            data = value.data if isinstance(value, Encoded) else encode_value(value)
-        except Exception as problem:  # noqa: BLE001 - a model's own dump may raise anything
-            kind = type(value).__qualname__
-            return _wire.NIL, _wire.text(f"{kind} cannot be encoded: {type(problem).__name__}: {message(problem)[:500]}")
-        if len(data) > self._max_result:
-            return _wire.NIL, f"{len(data):,} bytes, over max_payload={self._max_result:,}"
-        return msgspec.Raw(data), ""
+        encoded = value if isinstance(value, Encoded) else Encoded(value)
+        if len(encoded.data) > self._max_result:
+            return _wire.NIL, f"{len(encoded.data):,} bytes, over max_payload={self._max_result:,}"
+        return (_wire.NIL if encoded.problem else msgspec.Raw(encoded.data)), encoded.problem
 
     def _failed(self, attempt: Attempt, error: BaseException, trace: str) -> Item:
         spec, envelope = attempt.spec, attempt.envelope

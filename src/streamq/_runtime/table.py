@@ -44,7 +44,7 @@ class Joined(Protocol):
 class Table:
     """The jobs of one worker of one queue. ``on_change`` is called when there is something to tell or to fetch."""
 
-    def __init__(self, slots: Slots, settler: Settler, on_change: Callable[[], None]) -> None:
+    def __init__(self, slots: Slots, settler: Settler, on_change: Callable[[], None], lease: float) -> None:
         self.joined: Joined
         self.stopping: bool = False
         self._rows: dict[bytes, Attempt] = {}
@@ -53,6 +53,8 @@ class Table:
         self._on_change = on_change
         self._backlog: deque[Attempt] = deque()
         self._abandoned: set[bytes] = set()
+        # A little less than the lease, so that two never overlap.
+        self._ours = lease - min(1.0, lease / 5)
 
     def __len__(self) -> int:
         """Jobs the server must count as pending for us."""
@@ -84,9 +86,18 @@ class Table:
 
     # -- in -----------------------------------------------------------------------------------------
 
-    def take(self, job: Taken, touched: float) -> Attempt:
-        """Take a job that the server gave us; ``touched`` is when we asked (monotonic)."""
+    @property
+    def reclaimed_ready(self) -> int:
+        """Jobs of vanished workers that wait here for a place."""
+        return sum(1 for one in self._backlog if one.count > 1)
+
+    def take(self, job: Taken, touched: float, *, first: bool = False) -> Attempt:
+        """Take a job that the server gave us; ``touched`` is when we asked (monotonic), ``first``: before others."""
         attempt = Attempt(job.id, job.token, job.deliveries, touched)
+        if time.monotonic() - touched > self._ours:
+            # The answer was so long on its way that the job may be another's by now. If not, it is found as a ghost.
+            log.warning("job came too late to be begun", extra={"event": "late", "job_id": attempt.job_id})
+            return attempt
         self._rows[job.id] = attempt
         if self._abandoned:
             self._abandoned.discard(place_of(job.token))
@@ -96,6 +107,8 @@ class Table:
         elif self._slots.free > 0 and not self._backlog:
             self._slots.take()
             self.joined.start(attempt)
+        elif first:
+            self._backlog.appendleft(attempt)
         else:
             self._backlog.append(attempt)
         return attempt
@@ -121,7 +134,7 @@ class Table:
         old = self._rows.pop(job.id, None)
         if old is not None:
             self.lose(old)
-        attempt = self.take(job, touched)
+        attempt = self.take(job, touched, first=True)
         if attempt.spec is not None:
             self.joined.reclaimed(attempt)
         return attempt
@@ -195,9 +208,9 @@ class Table:
         log.warning("lease lost", extra={"event": "lease_lost", "job_id": attempt.job_id})
         attempt.cancel("lost")
 
-    def lose_overdue(self, lease: float) -> None:
-        """Past its lease by our own clock a job may run elsewhere: a little early, so that two never overlap."""
-        horizon = time.monotonic() - (lease - min(1.0, lease / 5))
+    def lose_overdue(self) -> None:
+        """Past its lease by our own clock a job may run elsewhere."""
+        horizon = time.monotonic() - self._ours
         for attempt in list(self._rows.values()):
             if attempt.touched < horizon and not attempt.settling:
                 self.lose(attempt)
