@@ -143,7 +143,8 @@ class Bench:
 
     async def bare(self) -> Figures:
         """The limit: XREADGROUP 100, a task per entry, one pipelined XACK + XDEL; no queue at all."""
-        client: Any = redis.asyncio.Redis.from_url(self.server.url, protocol=2)
+        kind: Any = redis.asyncio.Redis
+        client: Any = kind.from_url(self.server.url, protocol=2)
         await client.delete("bare")
         pipe = client.pipeline(transaction=False)
         for _ in range(JOBS):
@@ -210,7 +211,7 @@ def import_times() -> Figures:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--server", default="redis7", choices=["valkey", "redis7", "redis8"])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--loop", default="asyncio", choices=["asyncio", "uvloop"])

@@ -24,7 +24,10 @@ class Line(NamedTuple):
 
 
 class Ledger:
-    """One actor's file. Actors: producer try, ok, unknown; worker ready, start, effect, settled, lost; nemesis fault."""
+    """One actor's file.
+
+    The producer writes try, ok, unknown; a worker ready, start, effect, settled, lost; the nemesis its faults.
+    """
 
     def __init__(self, folder: Path, actor: str) -> None:
         self._file = (folder / f"{actor}-{os.getpid()}.jsonl").open("a", buffering=1, encoding="utf-8")

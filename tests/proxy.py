@@ -20,6 +20,7 @@ from typing import Self
 
 from streamq._store.scripts import VERBS, script
 
+
 class Fault(Enum):
     """What happens to a request or to its reply."""
 

@@ -88,8 +88,8 @@ class Handler(BoundHandler[P, R_co]):
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the handler's function in this very task: for tests and for calling one handler from another.
 
-        Dependencies are set up and torn down as in a worker, unless given by name. A handler that takes a `Context` gets
-        one of a first attempt, or the one given as first argument.
+        Dependencies are set up and torn down as in a worker, unless given by name. A handler that takes a `Context`
+        gets one of a first attempt, or the one given as first argument.
         """
         spec = self.spec
         given: tuple[Any, ...] = args

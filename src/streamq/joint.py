@@ -101,14 +101,19 @@ class Joint:
         if envelope.expires_ms is not None and now >= envelope.expires_ms:
             return settling.ended(attempt, JobState.EXPIRED, "expires_in passed before it could start")
         spec = self.wiring.registry.handlers.get(envelope.name)
-        if spec is None and not names.is_name(envelope.name):
-            return settling.buried(attempt, "invalid name", "no handler can have the name of this job", "InvalidName")
         if spec is None:
-            return settling.parked(attempt, envelope.name)
+            return self._without_handler(attempt)
         if envelope.deadline_ms is not None and now >= envelope.deadline_ms:
             return settling.buried(attempt, "deadline passed", "its deadline passed before this attempt", "Deadline")
         attempt.spec = spec
         return None
+
+    def _without_handler(self, attempt: Attempt) -> Item:
+        name = attempt.envelope.name
+        if names.is_name(name):
+            return self.settling.parked(attempt, name)
+        # It would wait for nobody, and a NUL in it would confuse the parked jobs of other names.
+        return self.settling.buried(attempt, "invalid name", "no handler can have the name of this job", "InvalidName")
 
     def start(self, attempt: Attempt) -> None:
         """Start the attempt's handler."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from tests.ledger import Line
@@ -55,7 +56,9 @@ class Report(NamedTuple):
         faults = ", ".join(f"{count} {kind}" for kind, count in sorted(self.faults.items())) or "none"
         again = ", ".join(f"{count} {reason}" for reason, count in self.why.most_common()) or "none"
         seconds = sorted(one.seconds for one in self.recoveries)
-        recovery = f"{seconds[len(seconds) // 2]:.1f} s median, {seconds[-1]:.1f} s at most" if seconds else "none needed"
+        recovery = (
+            f"{seconds[len(seconds) // 2]:.1f} s median, {seconds[-1]:.1f} s at most" if seconds else "none needed"
+        )
         rows = [
             ("jobs acknowledged", f"{self.jobs:,} (and {self.unknown:,} unknown)"),
             ("faults", faults),
@@ -78,9 +81,9 @@ class Report(NamedTuple):
 def check(lines: Sequence[Line], completed: Mapping[str, int], dead: Collection[str]) -> Report:
     """Explain every job of ``lines``. ``completed``: how often the server counted an end, by job id.
 
-    1. acknowledged: exactly one end; else it is lost, or settled twice. 2. unknown: one end at most. 3. accepted settles
-    that end a job: one. 4. each run beyond the first has a reason: the one before it ended in a retry, was handed back,
-    lost its lease, was refused by the fence, or its process was killed or frozen between its start and its answer.
+    1. acknowledged: exactly one end; else it is lost, or settled twice. 2. unknown: one end at most. 3. accepted
+    settles that end a job: one. 4. each run beyond the first has a reason: the one before it ended in a retry, was
+    handed back, lost its lease, was refused by the fence, or its process was killed or frozen meanwhile.
     """
     acked = [line.job for line in lines if line.what == "ok"]
     unknown = {line.job for line in lines if line.what == "unknown"}
@@ -96,7 +99,7 @@ def check(lines: Sequence[Line], completed: Mapping[str, int], dead: Collection[
     unexplained = list[str]()
     recoveries = list[Recovery]()
     for job, runs in _runs(lines).items():
-        for before, after in zip(runs, runs[1:], strict=False):
+        for before, after in pairwise(runs):
             reason, since = _reason(before, after, windows)
             if reason is None:
                 unexplained.append(f"{job}: {before} then {after}")

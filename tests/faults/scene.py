@@ -1,8 +1,9 @@
-"""What the fault tests share: a queue with handlers that keep count, and the checks that nothing was lost or doubled."""
+"""What the fault tests share: a queue whose handlers keep count, and the checks that nothing was lost or doubled."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -25,8 +26,8 @@ async def until(
     """Wait until ``fact`` is true; returns the seconds it took, fails with ``what`` after ``seconds``."""
     started = time.monotonic()
     while True:
-        found = fact()
-        if isinstance(found, Awaitable):
+        found: Any = fact()
+        if inspect.isawaitable(found):
             found = await found
         if found:
             return time.monotonic() - started
@@ -187,7 +188,7 @@ class GhostWatch:
         self._since: dict[tuple[str, bytes], float] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> GhostWatch:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._watch())
         return self
 
@@ -206,7 +207,7 @@ class GhostWatch:
         known = {
             (worker.name, row.token.split(b":")[0])
             for worker in self._workers
-            for joint in worker._joints
+            for joint in worker._joints  # pyright: ignore[reportPrivateUsage]
             for row in joint.exchange.leased()
         }
         names = {worker.name for worker in self._workers}

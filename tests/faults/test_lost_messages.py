@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -19,10 +19,9 @@ RESETS = [Fault.LOSE_REPLY, Fault.LOSE_REQUEST, Fault.RESET_AFTER_REQUEST]
 
 
 @pytest.fixture(autouse=True)
-def quick_ticks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ticks come more often, so that the verbs a tick leads to are reached in a second."""
     monkeypatch.setattr(exchange, "TICK", 0.5)
-    yield
 
 
 async def plain(scene: Scene) -> None:

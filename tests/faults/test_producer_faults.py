@@ -6,17 +6,16 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from streamq import Job, Queue
 from streamq.errors import EnqueueManyError, EnqueueTimeout, EnqueueUnknown, RedisUnavailable, StreamqError
-from tests.servers import StartServer
 from tests.faults.scene import Scene, load_scripts, until
 from tests.proxy import Fault, Proxy
-from tests.servers import Server
+from tests.servers import Server, StartServer
 
 
 def lane_ids(scene: Scene) -> Counter[str]:
@@ -210,12 +209,13 @@ async def test_redis_away_at_enqueue(call: str, fresh_server: StartServer) -> No
     url = server.url
     server.stop()
     async with Scene(server, url, "p", enqueue_timeout=1.0) as scene:
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "enqueue": lambda: scene.plain.enqueue(1),
+            "enqueue_many": lambda: scene.queue.enqueue_many([scene.plain.job(n) for n in range(3)]),
+        }
         began = time.monotonic()
         with pytest.raises(StreamqError) as caught:
-            if call == "enqueue":
-                await scene.plain.enqueue(1)
-            else:
-                await scene.queue.enqueue_many([scene.plain.job(n) for n in range(3)])
+            await calls[call]()
         took = time.monotonic() - began
         assert 0.9 < took < 1.5
         problem: BaseException = caught.value

@@ -187,23 +187,22 @@ async def test_flushall(fresh_server: StartServer) -> None:
 @pytest.mark.parametrize("key", ["meta", "index", "lane", "bell", "bodies", "window", "workers", "group"])
 async def test_a_foreign_hand_deletes_a_key(key: str, server: Server, prefix: str) -> None:
     """DEL of any one key: the worker goes on; what was in that key may be gone, the rest is settled."""
-    async with Scene(server, server.url, prefix) as scene:
-        async with scene.worker(lease=3):
-            await scene.add(5)
-            await scene.settled()
-            slow = [await scene.slow.enqueue(0.5) for _ in range(3)]
-            await until(lambda: all(scene.ledger.starts[job.id] for job in slow), "they run")
-            keys = scene.keys
-            if key == "group":
-                server.command("XGROUP", "DESTROY", keys.lanes[2], "w")
-            else:
-                server.command("DEL", keys.lanes[2] if key == "lane" else getattr(keys, key))
-            scene.acked.clear()
-            ids = await scene.add(5)
-            ids += await scene.add(5, scene.flaky)
-            await until(lambda: all(scene.ledger.effects[job] for job in ids), "new jobs run")
-            await until(lambda: not scene.entries(), "the lanes are empty")
-            assert set(ids) <= set(scene.completed())
+    async with Scene(server, server.url, prefix) as scene, scene.worker(lease=3):
+        await scene.add(5)
+        await scene.settled()
+        slow = [await scene.slow.enqueue(0.5) for _ in range(3)]
+        await until(lambda: all(scene.ledger.starts[job.id] for job in slow), "they run")
+        keys = scene.keys
+        if key == "group":
+            server.command("XGROUP", "DESTROY", keys.lanes[2], "w")
+        else:
+            server.command("DEL", keys.lanes[2] if key == "lane" else getattr(keys, key))
+        scene.acked.clear()
+        ids = await scene.add(5)
+        ids += await scene.add(5, scene.flaky)
+        await until(lambda: all(scene.ledger.effects[job] for job in ids), "new jobs run")
+        await until(lambda: not scene.entries(), "the lanes are empty")
+        assert set(ids) <= set(scene.completed())
 
 
 async def test_a_restart_does_not_make_workers_kill_each_other(

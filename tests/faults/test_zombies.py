@@ -7,8 +7,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from typing import Self
 
 import pytest
 
@@ -22,8 +23,18 @@ from streamq._store.verbs import Item, Settings, Taken, TickInput, WorkerVerbs, 
 from tests.faults.scene import Scene, until
 from tests.servers import Server
 
-def _is_refusal(record: logging.LogRecord) -> bool:
-    return getattr(record, "event", "") == "settle_lost"
+
+class _Heard(logging.Filter):
+    """Sets an event when a worker says that a settlement of it was refused."""
+
+    def __init__(self, refused: asyncio.Event) -> None:
+        super().__init__()
+        self._refused = refused
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(record, "event", "") == "settle_lost":
+            self._refused.set()
+        return True
 
 
 COMPLETE = (b"1 5 plain",)
@@ -37,7 +48,7 @@ class Hand:
         self._link = Link(server.url, name)
         self._seq = 0
 
-    async def __aenter__(self) -> Hand:
+    async def __aenter__(self) -> Self:
         await self._link.connect()
         return self
 
@@ -70,10 +81,13 @@ class Hand:
 
 
 @asynccontextmanager
-async def hands(server: Server, prefix: str) -> AsyncIterator[tuple[Scene, Hand, Hand]]:
-    async with Scene(server, server.url, prefix) as scene:
-        async with Hand(server, scene.keys, "one") as one, Hand(server, scene.keys, "two") as two:
-            yield scene, one, two
+async def hands(server: Server, prefix: str) -> AsyncGenerator[tuple[Scene, Hand, Hand]]:
+    async with (
+        Scene(server, server.url, prefix) as scene,
+        Hand(server, scene.keys, "one") as one,
+        Hand(server, scene.keys, "two") as two,
+    ):
+        yield scene, one, two
 
 
 SETTLEMENTS = {
@@ -231,7 +245,7 @@ async def test_a_handler_that_ignores_its_lost_lease_tells_nothing(
             (stolen,) = taken
             assert stolen.deliveries == 2
             refused = asyncio.Event()
-            caplog.handler.addFilter(lambda record: refused.set() or True if _is_refusal(record) else True)
+            caplog.handler.addFilter(_Heard(refused))
             go.set()
             await refused.wait()
             assert scene.completed() == {}
@@ -268,16 +282,14 @@ async def test_a_blocked_event_loop_keeps_its_jobs(lease: float, server: Server,
             time.sleep(lease * 2)  # noqa: ASYNC251 - the offence itself
             scene.ledger.effects[ctx.job_id] += 1
 
-        async with Hand(server, scene.keys, "thief") as thief:
-            scene.acked = [(await blocking.enqueue()).id, (await scene.slow.enqueue(0.1)).id]
-            stolen = list[Taken]()
-            other = threading.Thread(target=_sweep_all_along, args=(server, scene.keys, lease, stolen))
-            async with scene.worker(lease=lease):
-                other.start()
-                await until(lambda: sum(scene.ledger.effects.values()) == 2, "both done")
-                await scene.settled()
-            await asyncio.to_thread(other.join)
-            del thief
+        scene.acked = [(await blocking.enqueue()).id, (await scene.slow.enqueue(0.1)).id]
+        stolen = list[Taken]()
+        other = threading.Thread(target=_sweep_all_along, args=(server, scene.keys, lease, stolen))
+        async with scene.worker(lease=lease):
+            other.start()
+            await until(lambda: sum(scene.ledger.effects.values()) == 2, "both done")
+            await scene.settled()
+        await asyncio.to_thread(other.join)
         assert stolen == []
         scene.check()
         assert set(scene.ledger.starts.values()) == {1}

@@ -35,7 +35,7 @@ class Known:
 class Model:
     """All jobs ever, and the waiting ones in order."""
 
-    jobs: dict[str, Known] = field(default_factory=dict)
+    jobs: dict[str, Known] = field(default_factory=dict[str, Known])
     lanes: list[list[str]] = field(default_factory=lambda: [[] for _ in range(5)])
     paused: bool = False
 
@@ -78,7 +78,7 @@ class Model:
         if self.paused:
             assert not jobs
             return
-        suspects = []
+        suspects: list[str] = []
         for job in [job for job, known in self.jobs.items() if known.is_pending]:
             known = self.jobs[job]
             stalled = known.deliveries + (known.place != "released")

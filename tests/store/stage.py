@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from streamq._store import verbs as _verbs
@@ -227,9 +227,16 @@ def raw(job: Taken, reason: str = "not a job") -> Item:
     return Item(b"x", job.id, job.token, (reason,))
 
 
-EVERY_OUTCOME = {
+def valued(job: Taken) -> Item:
+    """The handler returned a value."""
+    return completed(job, b"record")
+
+
+Outcome = Callable[[Taken], Item]
+
+EVERY_OUTCOME: dict[str, Outcome] = {
     "complete": completed,
-    "complete with a value": lambda job: completed(job, b"record"),
+    "complete with a value": valued,
     "retry": retried,
     "bury": buried,
     "end": ended,

@@ -50,7 +50,7 @@ async def test_a_window_that_was_made_smaller_shrinks_in_bounded_steps(stage: St
     for _ in range(3):
         await wide.settle(*[completed(job) for job in await wide.fetch(400)])
     await stage.enqueue("x", "y", "z")
-    lengths = []
+    lengths: list[int] = []
     for job in await narrow.fetch():
         await narrow.settle(completed(job))
         lengths.append(len(stage.look().window))

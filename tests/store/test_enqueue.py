@@ -97,7 +97,9 @@ async def test_a_custom_id_exists_while_its_job_is_anywhere(stage: Stage) -> Non
 
 
 async def test_a_custom_id_twice_in_a_batch_is_one_job(stage: Stage) -> None:
-    found = await stage.enqueue(("a", "2c", "0"), ("a", "0c", "0"), ("b", "2c", "+500"), ("b", "2c", "0"), ("c", "4", "0"))
+    found = await stage.enqueue(
+        ("a", "2c", "0"), ("a", "0c", "0"), ("b", "2c", "+500"), ("b", "2c", "0"), ("c", "4", "0")
+    )
     assert found == {1: "exists:row2", 3: "exists:rowd"}
     assert {job: stage.look().place(job) for job in "abc"} == {"a": "waiting", "b": "delayed", "c": "waiting"}
 
@@ -193,6 +195,8 @@ async def test_only_the_earliest_due_time_is_told(stage: Stage) -> None:
 
 async def test_a_reply_names_only_the_refused(stage: Stage) -> None:
     await stage.enqueue(("a", "2c", "0"))
-    reply: bytes = await stage.call(stage.enqueue_command([(f"n{n}", "2", "0") for n in range(199)] + [("a", "2c", "0")], seq=2))
+    reply: bytes = await stage.call(
+        stage.enqueue_command([(f"n{n}", "2", "0") for n in range(199)] + [("a", "2c", "0")], seq=2)
+    )
     assert refusals(reply) == {199: "exists:row2"}
     assert len(reply) < 40

@@ -49,7 +49,9 @@ async def test_again_takes_further_jobs_and_the_first_stay_pending(stage: Stage)
     hand = stage.hand()
     lost = await hand.fetch(1)
     assert [job.id for job in await hand.fetch(1)] == [b"b"]
-    assert await hand.own_pending() == {job.token.split(b":")[0] for job in lost} | {stage.look().token("b").split(b":")[0]}
+    assert await hand.own_pending() == {job.token.split(b":")[0] for job in lost} | {
+        stage.look().token("b").split(b":")[0]
+    }
 
 
 async def test_a_paused_queue_gives_nothing(stage: Stage) -> None:

@@ -18,7 +18,9 @@ async def test_every_place(stage: Stage) -> None:
         "ended": ended,
         "window": completed,
     }
-    await hand.settle(*[outcome(jobs[job]) for job, outcome in outcomes.items()], completed(jobs["value"], b"the value"))
+    await hand.settle(
+        *[outcome(jobs[job]) for job, outcome in outcomes.items()], completed(jobs["value"], b"the value")
+    )
     before = stage.look()
     found = {job: await desk.look(stage.store, job) for job in (*jobs, "waiting", "later", "nobody")}
     assert stage.look() == before  # it only looks

@@ -28,7 +28,8 @@ async def make_queue(server: Server, prefix: str) -> AsyncIterator[MakeQueue]:
     made: list[Queue] = []
 
     def make(**options: Any) -> Queue:
-        queue = Queue("q", **{"url": server.url, "prefix": prefix, **options})
+        defaults: dict[str, Any] = {"url": server.url, "prefix": prefix}
+        queue = Queue("q", **{**defaults, **options})
         made.append(queue)
         return queue
 
@@ -79,7 +80,9 @@ class Gate:
 # -- batches ----------------------------------------------------------------------------------------------
 
 
-async def test_fifty_concurrent_enqueues_are_a_handful_of_calls(fresh_server: Callable[..., Server], prefix: str) -> None:
+async def test_fifty_concurrent_enqueues_are_a_handful_of_calls(
+    fresh_server: Callable[..., Server], prefix: str
+) -> None:
     server = fresh_server()
     queue = Queue("q", url=server.url, prefix=prefix)
     await send(queue)
@@ -91,7 +94,9 @@ async def test_fifty_concurrent_enqueues_are_a_handful_of_calls(fresh_server: Ca
     assert calls <= 3
 
 
-async def test_a_batch_is_bounded_by_number(queue: Queue, server: Server, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_is_bounded_by_number(
+    queue: Queue, server: Server, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate = Gate(monkeypatch)
     gate.open.set()
     await asyncio.gather(*[send(queue, number) for number in range(401)])
@@ -205,7 +210,7 @@ async def test_the_buffer_is_bounded_and_who_finds_no_room_waits(
     callers += [asyncio.create_task(send(queue, number)) for number in range(30)]
     for _ in range(5):
         await asyncio.sleep(0)
-    assert len(producer_of(queue)._buffer) == 10
+    assert await buffered(queue) == 10
     gate.open.set()
     await asyncio.gather(*callers)
     assert len(look(server, prefix).index) == 31
@@ -232,20 +237,20 @@ async def test_the_buffer_is_bounded_by_size_too(queue: Queue, monkeypatch: pyte
     callers += [asyncio.create_task(queue.enqueue("send", {"body": "x" * 5000})) for _ in range(6)]
     for _ in range(5):
         await asyncio.sleep(0)
-    assert len(producer_of(queue)._buffer) == 2
+    assert await buffered(queue) == 2
     gate.open.set()
     await asyncio.gather(*callers)
 
 
-def producer_of(queue: Queue) -> _producer.Producer:
-    """The producer of this loop."""
-    assert queue._store is not None
-    return queue._store.session().producer
+async def buffered(queue: Queue) -> int:
+    """How many jobs the producer of this loop holds."""
+    producer: Any = (await queue.stores())[0].session().producer
+    return len(producer._buffer)
 
 
 async def test_closing_sends_what_is_buffered(queue: Queue, server: Server, prefix: str) -> None:
     callers = [asyncio.create_task(send(queue, number)) for number in range(300)]
-    await until(lambda: queue._store is not None)
+    await queue.stores()
     await asyncio.sleep(0)
     await queue.aclose()
     await asyncio.gather(*callers)
@@ -295,19 +300,19 @@ def test_a_loop_closed_under_waiting_callers_leaves_nobody_hanging(
     queue = Queue("q", url=server.url, prefix=prefix)
     ends: list[type[BaseException]] = []
 
-    async def caller() -> None:
+    async def caller(queue: Queue) -> None:
         try:
             await send(queue)
         except (asyncio.CancelledError, EnqueueUnknown, EnqueueTimeout) as problem:
             ends.append(type(problem))
 
-    async def work() -> None:
+    async def work(queue: Queue) -> None:
         Gate(monkeypatch)
         for _ in range(3):
-            asyncio.get_running_loop().create_task(caller())  # noqa: RUF006 - left behind on purpose
+            asyncio.get_running_loop().create_task(caller(queue))
         await asyncio.sleep(0.05)
 
-    asyncio.run(work())
+    asyncio.run(work(queue))
     assert len(ends) == 3
     monkeypatch.undo()
     job_id = asyncio.run(send(queue)).id
@@ -345,7 +350,9 @@ def test_two_loops_in_two_threads_share_a_queue(server: Server, prefix: str) -> 
 # -- custom ids -------------------------------------------------------------------------------------------
 
 
-async def test_a_custom_id_is_unique_until_its_result_is_forgotten(make_queue: MakeQueue, server: Server, prefix: str) -> None:
+async def test_a_custom_id_is_unique_until_its_result_is_forgotten(
+    make_queue: MakeQueue, server: Server, prefix: str
+) -> None:
     queue = make_queue(result_ttl=1, max_attempts=1, backoff=Fixed(0))
     started = asyncio.Event()
     go_on = asyncio.Event()
@@ -362,7 +369,7 @@ async def test_a_custom_id_is_unique_until_its_result_is_forgotten(make_queue: M
         return (await work.with_options(job_id=f"id-{how}").enqueue(how)).created
 
     for how in ("none", "value", "fail"):
-        assert await work.with_options(job_id=f"id-{how}", delay=3600).enqueue(how)
+        assert (await work.with_options(job_id=f"id-{how}", delay=3600).enqueue(how)).created
         assert not await again(how)  # delayed
     for how in ("none", "value", "fail"):
         await Job(queue, f"id-{how}").promote()
@@ -378,7 +385,9 @@ async def test_a_custom_id_is_unique_until_its_result_is_forgotten(make_queue: M
             assert not await again(how)  # ended a moment ago
         assert await Job(queue, "id-fail").state() is JobState.DEAD
         keys = Keys(prefix, "q")
-        await until(lambda: not any(server.command("EXISTS", keys.record(f"id-{how}")) for how in ("none", "value", "fail")))
+        await until(
+            lambda: not any(server.command("EXISTS", keys.record(f"id-{how}")) for how in ("none", "value", "fail"))
+        )
         assert await again("none")
         assert await again("value")
         assert not await again("fail")  # dead until purged
@@ -406,7 +415,9 @@ async def test_a_hundred_callers_of_one_id_make_one_job(queue: Queue, server: Se
 
 async def test_a_bulk_call_answers_in_order(queue: Queue, server: Server, prefix: str) -> None:
     await send(queue, 0, job_id="known")
-    specs = [queue.spec("send", {"n": number}, job_id="known" if number == 250 else f"n{number}") for number in range(500)]
+    specs = [
+        queue.spec("send", {"n": number}, job_id="known" if number == 250 else f"n{number}") for number in range(500)
+    ]
     jobs = await queue.enqueue_many(specs)
     assert [job.id for job in jobs] == ["known" if number == 250 else f"n{number}" for number in range(500)]
     assert [number for number, job in enumerate(jobs) if not job.created] == [250]
@@ -417,7 +428,9 @@ async def test_an_empty_bulk_call_is_nothing(queue: Queue) -> None:
     assert await queue.enqueue_many([]) == []
 
 
-async def test_a_bulk_call_over_max_pending_says_which_jobs_made_it(make_queue: MakeQueue, server: Server, prefix: str) -> None:
+async def test_a_bulk_call_over_max_pending_says_which_jobs_made_it(
+    make_queue: MakeQueue, server: Server, prefix: str
+) -> None:
     queue = make_queue(max_pending=7)
     with pytest.raises(EnqueueManyError) as found:
         await queue.enqueue_many([queue.spec("send", {"n": number}, job_id=f"n{number}") for number in range(10)])
@@ -450,7 +463,9 @@ async def test_chunks_become_due_one_after_another(queue: Queue, server: Server,
     assert due[0] == memo_ms + 60_000
 
 
-@pytest.mark.parametrize("options", [{"chunk": 2}, {"every": 1.0}, {"chunk": 0, "every": 1.0}, {"chunk": 2, "every": -1.0}])
+@pytest.mark.parametrize(
+    "options", [{"chunk": 2}, {"every": 1.0}, {"chunk": 0, "every": 1.0}, {"chunk": 2, "every": -1.0}]
+)
 async def test_chunk_and_every_belong_together(queue: Queue, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         await queue.enqueue_many([queue.spec("send")], **options)

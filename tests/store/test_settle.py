@@ -1,17 +1,27 @@
 """settle: the batch, its fence and its replay. What each verb of a batch does is in the files of those verbs."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from streamq._store import desk
 from streamq._store.link import Link
-from streamq._store.verbs import Item, Taken
+from streamq._store.verbs import Taken
 from tests.store.snapshot import counter
-from tests.store.stage import EVERY_OUTCOME, Refusal, Stage, buried, completed, ended, parked, raw, released, retried
+from tests.store.stage import (
+    EVERY_OUTCOME,
+    Outcome,
+    Refusal,
+    Stage,
+    buried,
+    completed,
+    ended,
+    parked,
+    raw,
+    released,
+    retried,
+)
 
-Outcome = Callable[[Taken], Item]
 each_outcome = pytest.mark.parametrize("outcome", EVERY_OUTCOME.values(), ids=EVERY_OUTCOME)
 
 

@@ -279,7 +279,9 @@ async def test_the_cursor_is_kept_over_more_leases_than_one_sweep_can_look_at(st
     assert {job.id for job in first + second} == {b"a", b"b"}
     assert first == []
     # Round again from the start: the next dead one near the head is found, too.
-    stage.server.command("XCLAIM", stage.keys.lanes[2], "w", "alive", 0, stage.take().lanes["2"][5].id, "IDLE", 60000, "JUSTID")
+    stage.server.command(
+        "XCLAIM", stage.keys.lanes[2], "w", "alive", 0, stage.take().lanes["2"][5].id, "IDLE", 60000, "JUSTID"
+    )
     found = [job.id for _ in range(2) for job in (await stage.hand("w3").tick()).stalled]
     assert found == [b"fresh6"]
 

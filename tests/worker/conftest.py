@@ -16,7 +16,8 @@ async def make_queue(server: Server, prefix: str) -> AsyncIterator[MakeQueue]:
     made: list[Queue] = []
 
     def make(name: str = "q", **options: Any) -> Queue:
-        queue = Queue(name, **{"url": server.url, "prefix": prefix, "backoff": Fixed(0), **options})
+        defaults: dict[str, Any] = {"url": server.url, "prefix": prefix, "backoff": Fixed(0)}
+        queue = Queue(name, **{**defaults, **options})
         made.append(queue)
         return queue
 

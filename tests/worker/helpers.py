@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from streamq import Job, Queue, Worker
+from streamq._store.keys import Keys
 
 MakeQueue = Callable[..., Queue]
 
@@ -20,8 +22,8 @@ async def until(fact: Callable[[], object], what: str = "the fact", *, seconds: 
     """Wait until ``fact`` (plain or a coroutine function) is true."""
     started = time.monotonic()
     while True:
-        found = fact()
-        if isinstance(found, Awaitable):
+        found: Any = fact()
+        if inspect.isawaitable(found):
             found = await found
         if found:
             return
@@ -40,6 +42,16 @@ async def ended(job: Job[Any], *, seconds: float = PATIENCE) -> BaseException | 
     return None
 
 
+def keys_of(queue: Queue) -> Keys:
+    """Return the keys of a queue."""
+    return Keys(queue.prefix, queue.name)
+
+
+def inside(thing: Any) -> Any:
+    """Return a thing whose inner parts a test looks at or touches."""
+    return thing
+
+
 async def drain(*queues: Queue, **options: Any) -> None:
     """Run a worker until nothing is waiting or active."""
     async with asyncio.timeout(PATIENCE):
@@ -47,11 +59,11 @@ async def drain(*queues: Queue, **options: Any) -> None:
 
 
 @asynccontextmanager
-async def loose(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
+async def loose(worker: Worker) -> AsyncGenerator[asyncio.Task[None]]:
     """Run a worker beside the block by ``run()``, for tests that stop it themselves; it is gone afterwards."""
     task = asyncio.create_task(worker.run())
     try:
-        await until(lambda: worker.started_ms and worker._tasks, "the worker runs")
+        await until(lambda: inside(worker)._tasks, "the worker runs")
         yield task
     finally:
         worker.cancel()

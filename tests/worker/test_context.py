@@ -9,7 +9,7 @@ from typing import Any
 
 from streamq import Context, Queue, Snooze, Worker
 from tests.servers import Server
-from tests.worker.helpers import MakeQueue, drain, until
+from tests.worker.helpers import MakeQueue, drain, keys_of, until
 
 
 async def test_everything_there_is_to_know(queue: Queue) -> None:
@@ -142,11 +142,10 @@ async def done(job: Any) -> bool:
 
 async def age(queue: Queue, server: Server, consumer: str) -> None:
     """Make the lease of the one active job look as old as can be."""
-    assert queue._store is not None
-    key = queue._store.keys.lanes[2]
+    key = keys_of(queue).lanes[2]
     [(entry, *_)] = server.command("XPENDING", key, "w", "-", "+", 1)
     server.command("XCLAIM", key, "w", consumer, 0, entry, "IDLE", 3_600_000, "JUSTID")
-    server.command("HDEL", queue._store.keys.meta, "swept")
+    server.command("HDEL", keys_of(queue).meta, "swept")
 
 
 async def test_the_idempotency_key_is_the_same_for_every_run(queue: Queue) -> None:

@@ -13,7 +13,7 @@ import streamq
 from streamq import Context, Counts, Fixed, JobState, Keep, Priority, Queue, Worker
 from streamq._runtime import exchange
 from streamq.errors import ConfigError
-from tests.worker.helpers import Gate, MakeQueue, drain, until
+from tests.worker.helpers import Gate, MakeQueue, drain, inside, until
 
 
 async def test_no_job_starts_after_pause_returned_but_those_fetched_before(queue: Queue) -> None:
@@ -223,7 +223,7 @@ async def test_only_so_many_completed_and_dead_are_kept(make_queue: MakeQueue, m
     worker = Worker(queue)
     async with worker:
         await until(lambda: all_gone(queue))
-        for joint in worker._joints:
+        for joint in inside(worker)._joints:
             joint.exchange._next_purge = 0.0
         await until(lambda: dead_are(queue, 2))
     assert len((await queue.jobs(JobState.COMPLETED)).jobs) == 3

@@ -180,11 +180,17 @@ async def test_cancel_a_running_job_that_will_not_stop(queue: Queue) -> None:
         assert await job.result(timeout=10) == "done"  # it finished what it did, and that is what is told
 
 
-async def test_cancel_a_job_whose_worker_did_not_hear_of_it(queue: Queue, held: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def _deaf(control: object, message: object) -> None:
+    """Hear nothing."""
+
+
+async def test_cancel_a_job_whose_worker_did_not_hear_of_it(
+    queue: Queue, held: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message was lost: the mark is found with the next tick."""
     from streamq._runtime.control import Control  # noqa: PLC0415
 
-    monkeypatch.setattr(Control, "_hear", lambda *_: None)
+    monkeypatch.setattr(Control, "_hear", _deaf)
     job = await held.enqueue()
     async with Worker(queue):
         await until(lambda: gate.started)

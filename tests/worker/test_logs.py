@@ -10,18 +10,43 @@ import pytest
 
 from streamq import Context, Discard, Fatal, JobState, Queue, Snooze, Worker
 from tests.servers import Server
-from tests.worker.helpers import Gate, MakeQueue, drain, until
+from tests.worker.helpers import Gate, MakeQueue, drain, keys_of, until
 
-KEYS = {"event", "queue", "handler", "job_id", "attempt", "max_attempts", "is_last_attempt", "request_id", "tenant", "worker"}
+KEYS = {
+    "event",
+    "queue",
+    "handler",
+    "job_id",
+    "attempt",
+    "max_attempts",
+    "is_last_attempt",
+    "request_id",
+    "tenant",
+    "worker",
+}
 PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-SECRET = "4111-1111-1111-1111"
+CARD = "4111-1111-1111-1111"
+
+
+class Kept(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
 
 
 @pytest.fixture
 def records(caplog: pytest.LogCaptureFixture) -> Iterator[list[logging.LogRecord]]:
-    """What the job logger says, from debug on."""
+    """What streamq says, from debug on."""
     caplog.set_level(logging.DEBUG, "streamq")
-    yield caplog.records
+    kept = Kept()
+    logging.getLogger("streamq").addHandler(kept)
+    yield kept.records
+    logging.getLogger("streamq").removeHandler(kept)
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
@@ -39,7 +64,7 @@ def handlers(queue: Queue) -> Any:
     """A handler with an end for every taste."""
 
     @queue.handler("work", max_attempts=3)
-    async def work(ctx: Context, how: str, card: str = SECRET) -> str:
+    async def work(ctx: Context, how: str, card: str = CARD) -> str:
         if how == "retry" and ctx.attempt < 3:
             raise ValueError(f"card {card}")
         if how == "fail":
@@ -104,27 +129,31 @@ async def test_steering_is_told(queue: Queue, handlers: Any, records: list[loggi
     assert of(records, "snoozed")[0]["backoff"] == 3600
 
 
-async def test_no_payload_and_no_error_text_unless_asked_for(queue: Queue, handlers: Any, records: list[logging.LogRecord]) -> None:
+async def test_no_payload_and_no_error_text_unless_asked_for(
+    queue: Queue, handlers: Any, records: list[logging.LogRecord]
+) -> None:
     for how in ("ok", "fail", "retry"):
         await handlers.enqueue(how)
     await drain(queue)
     assert records
     for record in records:
-        assert SECRET not in record.getMessage()
-        assert SECRET not in repr(extras(record))
-        assert SECRET not in (record.exc_text or "")
+        assert CARD not in record.getMessage()
+        assert CARD not in repr(extras(record))
+        assert CARD not in (record.exc_text or "")
         assert "payload" not in extras(record)
         shown = logging.Formatter().format(record)
-        assert SECRET not in shown
+        assert CARD not in shown
 
 
-async def test_payload_and_error_text_when_asked_for(queue: Queue, handlers: Any, records: list[logging.LogRecord]) -> None:
+async def test_payload_and_error_text_when_asked_for(
+    queue: Queue, handlers: Any, records: list[logging.LogRecord]
+) -> None:
     await handlers.enqueue("fail")
     await Worker(queue, log_payload=True).run(burst=True)
     [dead] = of(records, "dead")
     assert dead["payload"]["how"] == "fail"
     [failed] = of(records, "failed")
-    assert failed["error"] == f"card {SECRET}"
+    assert failed["error"] == f"card {CARD}"
 
 
 async def test_a_takeover_is_told(queue: Queue, server: Server, records: list[logging.LogRecord]) -> None:
@@ -140,11 +169,10 @@ async def test_a_takeover_is_told(queue: Queue, server: Server, records: list[lo
     job = await held.enqueue()
     async with Worker(queue, lease=60, grace=0) as first:
         await until(lambda: gate.started)
-        assert queue._store is not None
-        key = queue._store.keys.lanes[2]
+        key = keys_of(queue).lanes[2]
         [(entry, *_)] = server.command("XPENDING", key, "w", "-", "+", 1)
         server.command("XCLAIM", key, "w", first.name, 0, entry, "IDLE", 3_600_000, "JUSTID")
-        server.command("HDEL", queue._store.keys.meta, "swept")
+        server.command("HDEL", keys_of(queue).meta, "swept")
         async with Worker(queue, lease=3):
             await until(lambda: runs == [0, 1])
             await until(lambda: of(records, "reclaimed"))
@@ -159,12 +187,12 @@ async def test_a_job_without_a_handler_is_told(make_queue: MakeQueue, records: l
     @queue.handler("other")
     async def other() -> None: ...
 
-    job = await producer.enqueue("nobody:knows", {"card": SECRET})
+    job = await producer.enqueue("nobody:knows", {"card": CARD})
     await drain(queue)
     [found] = of(records, "parked")
     assert (found["handler"], found["job_id"]) == ("nobody:knows", job.id)
     assert await job.state() is JobState.PARKED
-    assert SECRET not in "".join(repr(vars(record)) for record in records)
+    assert CARD not in "".join(repr(vars(record)) for record in records)
 
 
 async def test_the_workers_own_life(queue: Queue, records: list[logging.LogRecord]) -> None:
@@ -176,7 +204,9 @@ async def test_the_workers_own_life(queue: Queue, records: list[logging.LogRecor
     assert of(records, "worker.started")[0]["worker"] == worker.name
 
 
-async def test_no_key_collides_with_those_of_logging(queue: Queue, handlers: Any, records: list[logging.LogRecord]) -> None:
+async def test_no_key_collides_with_those_of_logging(
+    queue: Queue, handlers: Any, records: list[logging.LogRecord]
+) -> None:
     for how in ("ok", "fail", "fatal", "discard", "snooze"):
         await handlers.enqueue(how)
     await drain(queue)  # a collision raises KeyError in makeRecord

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -106,7 +107,7 @@ async def test_retry_uses_up_an_attempt_and_says_when(queue: Queue) -> None:
     while len(seen) < 3:
         await drain(queue)
     assert [attempt for attempt, _ in seen] == [1, 2, 3]
-    for (_, one), (_, two) in zip(seen, seen[1:], strict=False):
+    for (_, one), (_, two) in itertools.pairwise(seen):
         assert two - one >= timedelta(seconds=0.099)
     assert isinstance(await ended(job), JobDead)
 

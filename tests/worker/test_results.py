@@ -14,7 +14,7 @@ import pytest
 from streamq import Job, JobState, Keep, Queue, Worker
 from streamq.errors import JobCancelled, JobDead, ResultExpired, ResultUnavailable
 from tests.servers import Server
-from tests.worker.helpers import Gate, MakeQueue, drain, ended, until
+from tests.worker.helpers import Gate, MakeQueue, drain, ended, inside, keys_of, until
 
 
 class Point(msgspec.Struct):
@@ -70,10 +70,10 @@ async def test_none_is_none_and_leaves_nothing_behind(queue: Queue, server: Serv
     plain, keep, asked = await work.enqueue(), await kept.enqueue(), await work.with_options(keep_result=True).enqueue()
     await drain(queue)
     for job in (plain, keep, asked):
-        assert await job.result(timeout=5) is None
+        none: object = await Job[Any](queue, job.id).result(timeout=5)
+        assert none is None
         assert await job.state() is JobState.COMPLETED
-    assert queue._store is not None
-    keys = queue._store.keys
+    keys = keys_of(queue)
     assert [server.command("EXISTS", keys.record(job.id)) for job in (plain, keep, asked)] == [0, 1, 1]
 
 
@@ -110,8 +110,7 @@ async def test_whoever_waits_hears_of_the_end_at_once(queue: Queue) -> None:
 
 async def waiting(queue: Queue) -> bool:
     """Whether three jobs are waited for."""
-    assert queue._store is not None
-    return bool(await queue._store.call((b"HLEN", queue._store.keys.waiters)) == 3)
+    return bool(await (await queue.stores())[0].call((b"HLEN", keys_of(queue).waiters)) == 3)
 
 
 async def test_a_timeout_leaves_the_job_alone(queue: Queue) -> None:
@@ -219,10 +218,9 @@ async def test_a_result_is_forgotten_after_its_time(make_queue: MakeQueue, serve
     job = await work.enqueue()
     await drain(queue)
     assert await job.result(timeout=5) == "v"
-    assert queue._store is not None
-    key = queue._store.keys.record(job.id)
+    key = keys_of(queue).record(job.id)
     await until(lambda: not server.command("EXISTS", key))
-    await until(lambda: not job._is_recent())
+    await until(lambda: not inside(job)._is_recent())
     problem = await ended(job)
     assert isinstance(problem, ResultExpired)
     assert await job.state() is JobState.UNKNOWN
@@ -238,7 +236,7 @@ async def test_success_is_not_inferred_by_a_handle_that_saw_nothing(make_queue: 
     job = await work.enqueue()
     await drain(queue)
     assert await job.state() is JobState.COMPLETED  # its enqueue was acknowledged a moment ago
-    assert await job.result(timeout=5) is None
+    await job.result(timeout=5)
     stranger = Job[None](queue, job.id)
     assert await stranger.state() is JobState.UNKNOWN
     assert isinstance(await ended(stranger), ResultExpired)
@@ -264,8 +262,7 @@ async def test_a_waiter_of_a_job_that_is_cancelled_hears_it(queue: Queue) -> Non
     waiter = asyncio.create_task(job.result(timeout=10))
 
     async def registered() -> bool:
-        assert queue._store is not None
-        return bool(await queue._store.call((b"HLEN", queue._store.keys.waiters)))
+        return bool(await (await queue.stores())[0].call((b"HLEN", keys_of(queue).waiters)))
 
     await until(registered)
     started = asyncio.get_running_loop().time()

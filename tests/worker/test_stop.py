@@ -8,9 +8,9 @@ import time
 import pytest
 
 from streamq import Context, Fixed, JobState, Queue, Worker
-from streamq.errors import ConfigError, RedisUnavailable
+from streamq.errors import ConfigError, JobDead, RedisUnavailable
 from tests.servers import Server
-from tests.worker.helpers import Gate, MakeQueue, drain, loose, until
+from tests.worker.helpers import Gate, MakeQueue, drain, ended, inside, keys_of, loose, until
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def test_within_the_grace_running_jobs_finish(queue: Queue, gate: Gate) ->
     async with loose(worker) as running:
         await until(lambda: len(gate.started) == 3)
         worker.stop()
-        await until(lambda: worker._stopping.is_set())
+        await until(inside(worker)._stopping.is_set)
         late = await work.enqueue(3)
         assert not running.done()
         gate.open()
@@ -131,7 +131,7 @@ async def test_unstarted_jobs_go_to_another_worker_at_once(queue: Queue, gate: G
         await queue.enqueue_many([held.job(n) for n in range(20)])
         await until(lambda: len(gate.started) == 20)
         await queue.enqueue_many([work.job(n) for n in range(10)])
-        [joint] = first._joints
+        [joint] = inside(first)._joints
         joint.exchange.hungry = True
         joint.exchange._was_full = True
         joint.exchange.wake()
@@ -179,8 +179,7 @@ async def test_a_stopped_worker_leaves_no_trace(queue: Queue, server: Server) ->
     async with worker:
         await until(lambda: completed(queue, 20))
     assert await queue.workers() == []
-    assert queue._store is not None
-    keys = queue._store.keys
+    keys = keys_of(queue)
     consumers = server.command("XINFO", "CONSUMERS", keys.lanes[2], "w")
     assert all(worker.name.encode() not in info for info in consumers)
     assert server.command("EXISTS", keys.worker_memo(worker.name.encode())) == 0
@@ -198,8 +197,7 @@ async def test_it_runs_beside_a_block_and_stops_with_it(queue: Queue) -> None:
     async with Worker(queue) as worker:
         assert await (await work.enqueue(1)).result(timeout=10) == 2
         assert worker.active == 0
-    assert worker._runner is not None
-    assert worker._runner.done()
+    assert inside(worker)._runner.done()
 
 
 async def test_an_error_in_the_block_stops_it_too(queue: Queue) -> None:
@@ -207,8 +205,7 @@ async def test_an_error_in_the_block_stops_it_too(queue: Queue) -> None:
     with pytest.raises(KeyError):
         async with worker:
             raise KeyError
-    assert worker._runner is not None
-    assert worker._runner.done()
+    assert inside(worker)._runner.done()
 
 
 async def test_it_works_inside_a_busy_application(queue: Queue) -> None:
@@ -254,7 +251,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_job(make_queue: MakeQueu
 
     job = await work.enqueue()
     async with Worker(queue, lease=1.5):
-        assert await job.result(timeout=10) is None
+        await job.result(timeout=10)
     assert len(runs) == 1
     assert (await queue.counts()).stalled == 0
 
@@ -314,3 +311,30 @@ async def test_a_job_that_is_enqueued_while_a_worker_stops_is_not_lost(queue: Qu
     await drain(queue)
     assert sorted(set(ran)) == list(range(200))
     assert (await queue.counts()).completed == 200
+
+
+async def test_a_job_over_max_stalls_is_buried_before_its_handler_starts(
+    queue: Queue, server: Server, gate: Gate
+) -> None:
+    runs: list[int] = []
+
+    @queue.handler("work", timeout=None)
+    async def work(ctx: Context) -> None:
+        runs.append(ctx.stalls)
+        await gate.through(ctx.job_id)
+
+    job = await work.enqueue()
+    async with Worker(queue, lease=60, grace=0) as first:
+        await until(lambda: gate.started)
+        key = keys_of(queue).lanes[2]
+        [(entry, *_)] = server.command("XPENDING", key, "w", "-", "+", 1)
+        server.command("XCLAIM", key, "w", first.name, 0, entry, "IDLE", 3_600_000, "JUSTID")
+        server.command("HDEL", keys_of(queue).meta, "swept")
+        async with Worker(queue, lease=3, max_stalls=0):
+            problem = await ended(job)
+    assert isinstance(problem, JobDead)
+    assert problem.reason == "stalled"
+    assert runs == [0]
+    info = await job.info()
+    assert info.state is JobState.DEAD
+    assert (await queue.counts()).failed == 0  # no attempt failed: the worker vanished

@@ -155,8 +155,10 @@ async def test_places_are_free_again_after_timeouts(queue: Queue, options: dict[
     await queue.enqueue_many([stuck.job() for _ in range(6)])
     await queue.enqueue_many([work.job() for _ in range(6)])
     async with Worker(queue, concurrency=2) as worker:
-        async with asyncio.timeout(10):
-            while (await queue.counts()).completed < 6:
-                await asyncio.sleep(0.01)
+        await until(lambda: completed(queue, 6))
         await until(lambda: worker.active == 0)
     assert (await queue.counts()).dead == 6
+
+
+async def completed(queue: Queue, count: int) -> bool:
+    return (await queue.counts()).completed == count

@@ -10,9 +10,17 @@ from typing import Any
 
 import pytest
 
-from streamq import Context, Exponential, Fixed, JobState, Linear, Queue, Worker
+from streamq import Context, Exponential, Fixed, JobSpec, JobState, Linear, Queue, Worker
 from streamq.errors import JobDead
 from tests.worker.helpers import MakeQueue, drain, ended, until
+
+
+def _in_seconds(attempt: int) -> float:
+    return 0.02 * attempt
+
+
+def _as_timedelta(attempt: int) -> timedelta:
+    return timedelta(milliseconds=10 * attempt)
 
 
 @pytest.mark.parametrize(
@@ -23,8 +31,8 @@ from tests.worker.helpers import MakeQueue, drain, ended, until
         (Linear(0.04, max=0.05), [0.04, 0.05, 0.05]),
         (Exponential(0.03, jitter=0), [0.03, 0.06, 0.12]),
         (Exponential(0.03, factor=3, max=0.1, jitter=0), [0.03, 0.09, 0.1]),
-        (lambda attempt: 0.02 * attempt, [0.02, 0.04, 0.06]),
-        (lambda attempt: timedelta(milliseconds=10 * attempt), [0.01, 0.02, 0.03]),
+        (_in_seconds, [0.02, 0.04, 0.06]),
+        (_as_timedelta, [0.01, 0.02, 0.03]),
     ],
     ids=["fixed", "linear", "linear-max", "exponential", "exponential-max", "function", "function-timedelta"],
 )
@@ -164,7 +172,7 @@ async def test_many_delayed_jobs_all_run_once_and_none_early(queue: Queue) -> No
         ran[n] = ctx.now().timestamp() * 1000 - due_ms
 
     now = datetime.now(UTC)
-    specs = []
+    specs: list[JobSpec[None]] = []
     for n in range(500):
         due = now + timedelta(milliseconds=200 + n)
         specs.append(work.with_options(at=due).job(n, int(due.timestamp() * 1000)))

@@ -82,6 +82,8 @@ class CronSchedule(msgspec.Struct, frozen=True, tag="c", array_like=True):
             raise _refusal(self.expression, "give text such as '0 2 * * *'")
         if len(self.expression) > 1000:
             raise _refusal(f"{self.expression[:50]}...", "is over 1000 characters")
+        if not isinstance(self.tz, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError("CronSchedule(tz)", self.tz, "give the name of a time zone, such as 'Europe/Athens'")
         # One definition, one text: spaces must not make it look changed.
         msgspec.structs.force_setattr(self, "expression", " ".join(self.expression.split()))
         _compiled(self.expression)
@@ -291,7 +293,7 @@ def _latest(plan: Plan, after: datetime, until: datetime, most: int) -> list[dat
     step = _MINUTE
     while len(ticks) < most and (tick := _previous(plan, after, until, step)) is not None:
         ticks.append(tick)
-        step = max(_MINUTE, until - tick + _INSTANT)  # the one before is probably as far away
+        step = until - tick + _INSTANT  # the one before is probably as far away
         until = tick - _INSTANT
     return ticks[::-1]
 
@@ -303,8 +305,8 @@ def _previous(plan: Plan, after: datetime, until: datetime, step: timedelta) -> 
         tick = _next(plan, since)
         return None if tick is None or tick > until else tick
 
-    low, tick = until, None
-    high = until
+    low = high = until
+    tick = None
     while tick is None:
         if low <= after:
             return None
@@ -348,8 +350,6 @@ _FIELDS = (
         "0 to 7 (0 and 7 are Sunday) or SUN to SAT, such as 1-5 or MON#1 (first) or 5L (last)",
     ),
 )
-
-
 _DAY_OF_MONTH, _WEEKDAY = _FIELDS[2], _FIELDS[4]
 
 
@@ -510,8 +510,6 @@ def _zone(name: str) -> tzinfo:
     option = "CronSchedule(tz)"
     if name == "UTC":
         return UTC  # needs no time zone data
-    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigError(option, name, "give the name of a time zone, such as 'Europe/Athens'")
     if name in {"localtime", "posixrules"}:
         raise ConfigError(option, name, "differs between machines; name the zone, such as 'Europe/Athens'")
     try:

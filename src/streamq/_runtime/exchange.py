@@ -104,6 +104,7 @@ class Exchange:
         self._trouble = False
         self._next_complaint: dict[str, float] = {}
         self._is_over = False
+        self._calling = False
         self._waker: asyncio.Future[None] | None = None
         self._was_full = False
         self._next_tick = 0.0
@@ -190,8 +191,8 @@ class Exchange:
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything was settled and answered, or nothing can be any more."""
-        return self._is_over or (self.table.is_empty and self.settler.is_empty)
+        """Whether everything was settled and answered, and nothing is on the way; or nothing can be any more."""
+        return self._is_over or (self.table.is_empty and self.settler.is_empty and not self._calling)
 
     async def leave(self) -> None:
         """Take our traces away; called last, with nothing held."""
@@ -225,19 +226,14 @@ class Exchange:
             if not commands:
                 await self._rest()
                 continue
-            asked = time.monotonic()
+            # A stopping worker waits for this answer: jobs that come with it would else lie there for a whole lease.
+            self._calling = True
             try:
-                replies = await self._link.call_many(commands, timeout=self._patience)
-                self._patience = min(CALL_TIMEOUT, max(1.0, self._limits.lease / 4))
-            except LinkDown as problem:
-                self._note_lost(problem)
-                self._trouble = True
-                replies = []
-                if time.monotonic() - asked >= self._patience:
-                    # A server that is slow rather than gone must get the time to answer.
-                    self._patience = min(CALL_TIMEOUT, self._patience * 2)
-            for read, reply in zip(readers, replies, strict=False):
-                read(reply)
+                replies = await self._call(commands)
+                for read, reply in zip(readers, replies, strict=False):
+                    read(reply)
+            finally:
+                self._calling = False
             asked, self._asked = self._asked, 0
             self._slots.unreserve(asked)
             # Attempts that were just started run up to their first wait; what needs none is settled in the next call.
@@ -245,6 +241,20 @@ class Exchange:
             if self._trouble:
                 self._trouble = False
                 await asyncio.sleep(random.uniform(0.02, 0.2))  # noqa: S311 - jitter
+
+    async def _call(self, commands: Sequence[Command]) -> Sequence[Reply]:
+        asked = time.monotonic()
+        try:
+            replies = await self._link.call_many(commands, timeout=self._patience)
+        except LinkDown as problem:
+            self._note_lost(problem)
+            self._trouble = True
+            if time.monotonic() - asked >= self._patience:
+                # A server that is slow rather than gone must get the time to answer.
+                self._patience = min(CALL_TIMEOUT, self._patience * 2)
+            return ()
+        self._patience = min(CALL_TIMEOUT, max(1.0, self._limits.lease / 4))
+        return replies
 
     async def _connected(self) -> bool:
         try:
@@ -512,7 +522,8 @@ class Exchange:
         now = time.monotonic()
         if now >= self._next_complaint.get(event, 0.0):
             self._next_complaint[event] = now + 5.0
-            log.error("redis refused a call: %s", self.host.error_text(reply), extra={"event": event, "code": reply.code})
+            extra = {"event": event, "code": reply.code}
+            log.error("redis refused a call: %s", self.host.error_text(reply), extra=extra)
 
     def _failed(self, reply: Reply) -> bool:
         if not isinstance(reply, ReplyError):

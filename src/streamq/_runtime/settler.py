@@ -24,8 +24,9 @@ TRIES = 7
 """How often a settlement that the server refuses is tried alone, before its job is left to its lease."""
 
 FIRST_WAIT = 0.5
-"""Seconds before it is tried again; then twice as many each time, half a minute in all: time to remove what is in the way
-without any job being run again."""
+"""Seconds before it is tried again; then twice as many each time, half a minute in all.
+
+Time to remove what is in the way without any job being run again."""
 
 
 class Settler:

@@ -35,16 +35,24 @@ class Page(NamedTuple):
 
 
 async def waiting(store: Store, cursor: str, limit: int) -> Page:
-    """Page through the lanes, best first. Cursor: lane, colon, entry id."""
+    """Page through the lanes, best first: the released, then what nobody had yet. Cursor: lane, colon, entry id."""
     lane, after = _split(cursor)
     jobs: list[Seen] = []
     while lane < 6 and len(jobs) < limit:
         key = _streams(store)[lane]
-        if not after:
-            after = await _delivered(store, key)
-        start = f"({after}" if after else "-"
+        delivered = await _delivered(store, key)
+        if _order(after) < _order(delivered):
+            left = limit - len(jobs)
+            held = await _pending(store, key, f"({after}" if after else "-", left, "~")
+            for entry, _, _ in held:
+                body = await store.call((b"XRANGE", key, entry, entry))
+                if body:
+                    jobs.append(_seen(body[0][0], pairs(body[0][1]), "waiting"))
+            if len(held) == left:
+                return Page(jobs, f"{lane}:{held[-1][0]}")
+            after = delivered
         left = limit - len(jobs)
-        found = await store.call((b"XRANGE", key, start, "+", "COUNT", left))
+        found = await store.call((b"XRANGE", key, f"({after}" if after else "-", "+", "COUNT", left))
         for entry, fields in found:
             jobs.append(_seen(entry, pairs(fields), "waiting"))
         if len(found) == left:
@@ -158,9 +166,15 @@ async def _delivered(store: Store, key: bytes) -> str:
     return ""
 
 
-async def _pending(store: Store, key: bytes, start: str, limit: int) -> list[tuple[str, str, int]]:
+def _order(entry: str) -> tuple[int, int]:
+    """Return what entry ids are ordered by; '' comes first."""
+    ms, _, number = entry.partition("-")
+    return int(ms or 0), int(number or 0)
+
+
+async def _pending(store: Store, key: bytes, start: str, limit: int, *owner: str) -> list[tuple[str, str, int]]:
     try:
-        rows = await store.call((b"XPENDING", key, "w", start, "+", limit))
+        rows = await store.call((b"XPENDING", key, "w", start, "+", limit, *owner))
     except Exception as problem:
         if "NOGROUP" in str(problem):
             return []

@@ -60,7 +60,7 @@ class Store:
         return found
 
     def _drop_closed(self) -> None:
-        # A session's connections refer to its loop, so that the weak key alone would keep both, and their sockets, alive.
+        # A session's connections refer to its loop: the weak key alone would keep both, and their sockets, alive.
         for ref in self._loops.keyrefs():
             loop = ref()
             if loop is not None and loop.is_closed():

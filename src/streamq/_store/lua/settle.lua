@@ -80,7 +80,7 @@ for n = 1, total do
     item.record, next_record = KEYS[next_record], next_record + 1
   end
   if letter == 'x' or (not row and not done[id]) then
-    -- What has no row is over and its entry gone, unless a foreign hand took the row: then our pending entry is the proof.
+    -- What has no row is over and its entry gone, unless a foreign hand took the row: then our pending entry proves it.
     local held = redis.pcall('XPENDING', item.key, 'w', item.entry, item.entry, 1, ARGV[4])
     mine = not held.err and #held == 1
   end
