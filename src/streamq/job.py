@@ -172,16 +172,16 @@ class Job(Generic[R_co]):
         found = await desk.look(store, self.id, full=False)
         if found.place == "row":
             await waiters.subscribe()
-        while True:
-            if found.place == "row":
+        while found.place == "row":
+            with waiters.expecting(self.id.encode()) as word:
                 found = await desk.look(store, self.id, channel=waiters.suffix, full=False)
-            if found.place == "row":
-                told = await waiters.wait(self.id.encode(), 2.0)
-                if told is False:
-                    return cast("R_co", None)
-                found = await desk.look(store, self.id, full=False)
-                continue
-            return self._ended(found)
+                if found.place != "row":
+                    break
+                done, _ = await asyncio.wait((word,), timeout=2.0)
+            if done and word.result() is False:
+                return cast("R_co", None)
+            found = await desk.look(store, self.id, full=False)
+        return self._ended(found)
 
     def _ended(self, found: Look) -> R_co:
         if found.place == "record":

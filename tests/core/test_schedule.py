@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 from cronsim import CronSim
-from hypothesis import assume, given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from streamq._core.schedule import AtSchedule, CronSchedule, EverySchedule, Misfire, Plan, Schedule, due, preview
@@ -105,15 +105,15 @@ ELAPSED = ["*/20 * * * *", "7 * * * *", "0 */2 * * *", "*/30 1-2 * * *", "45 */6
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_fixed_times_agree_with_cronsim_around_every_change(zone: str) -> None:
-    for day in CHANGES[zone][-12:] or [utc("2026-03-08")]:
+    for day in CHANGES[zone][-6:] or [utc("2026-03-08")]:
         for expression in FIXED:
-            found = list(islice(ticks(CronSchedule(expression, zone), day - HOUR), 9))
-            assert found == list(islice(cronsim_ticks(expression, zone, day - HOUR), 9)), (expression, day)
+            found = list(islice(ticks(CronSchedule(expression, zone), day - HOUR), 7))
+            assert found == list(islice(cronsim_ticks(expression, zone, day - HOUR), 7)), (expression, day)
 
 
 @pytest.mark.parametrize("zone", PLAIN_ZONES)
 def test_elapsed_times_agree_with_cronsim_around_every_change(zone: str) -> None:
-    for day in CHANGES[zone][-12:] or [utc("2026-03-08")]:
+    for day in CHANGES[zone][-6:] or [utc("2026-03-08")]:
         for expression in ELAPSED:
             found = list(islice(ticks(CronSchedule(expression, zone), day - HOUR), 25))
             assert found == list(islice(cronsim_ticks(expression, zone, day - HOUR), 25)), (expression, day)
@@ -163,7 +163,7 @@ def compare(expression: str, zone: str, day: datetime) -> None:
     except ConfigError:
         with pytest.raises(StopIteration):
             next(CronSim(expression, utc("2000-01-01")))
-        assume(False)  # noqa: FBT003
+        reject()
     else:
         found = list(islice(ticks(schedule, day), 6))
         assert found == list(islice(cronsim_ticks(expression, zone, day), 6))
@@ -193,7 +193,7 @@ def test_any_elapsed_times_agree_with_cronsim(expression: str, data: st.DataObje
         # Midnight is skipped: cronsim runs at 01:00, though only fixed times are moved.
         ("*/20 0 * * FRI", "Africa/Cairo", "2026-04-23T12:00", "2026-04-30T21:00", "2026-04-23T22:00"),
         # The clock goes back into the day before: cronsim leaves out its second 23:54 (or never returns).
-        ("54 * L * FRI", "Asia/Pyongyang", "2015-08-14T14:54", "2015-08-14T15:24", "2015-08-20T15:54"),
+        ("54 * L * FRI", "Asia/Pyongyang", "2015-08-14T14:54", "2015-08-14T15:24", "2015-08-20T16:24"),
     ],
 )
 def test_known_differences_from_cronsim(expression: str, zone: str, after: str, ours: str, cronsim: str) -> None:
@@ -236,6 +236,8 @@ def test_known_differences_from_cronsim(expression: str, zone: str, after: str, 
         ),
         ("30 * * * *", "America/New_York", "2026-03-08T06:00", ["03-08 01:30-05:00", "03-08 03:30-04:00"]),
         ("*/30 2 * * *", "America/New_York", "2026-03-07T12:00", ["03-09 02:00-04:00", "03-09 02:30-04:00"]),
+        # The second pass is not missed, though the next such local time of the first offset is a year away.
+        ("*/30 1 1 11 *", "America/New_York", "2026-11-01T05:40", ["11-01 01:00-05:00", "11-01 01:30-05:00"]),
         ("@hourly", "Australia/Lord_Howe", "2026-04-04T14:30", ["04-05 02:00+10:30", "04-05 03:00+10:30"]),
         ("@hourly", "Asia/Kolkata", "2026-01-01T00:00", ["01-01 06:00+05:30", "01-01 07:00+05:30"]),
     ],
@@ -265,7 +267,7 @@ def test_changes_of_the_clock(expression: str, zone: str, after: str, expected: 
         ("0 0 * * MON#1,MON#3,SUN", ["01-18 00:00", "01-19 00:00", "01-25 00:00", "02-01 00:00", "02-02 00:00"]),
         # One of the day fields, or, with a star before one of them, both.
         ("0 0 16 * SAT", ["01-16 00:00", "01-17 00:00", "01-24 00:00"]),
-        ("0 0 */16 * SAT", ["01-17 00:00", "10-17 00:00"]),
+        ("0 0 */16 * SAT", ["01-17 00:00", "08-01 00:00"]),
         ("0 0 1-31 * SAT", ["01-16 00:00", "01-17 00:00", "01-18 00:00"]),
         ("0 0 30 2 SAT", ["02-07 00:00", "02-14 00:00"]),
         ("0 0 20 * MON#1", ["01-20 00:00", "02-02 00:00"]),
@@ -286,8 +288,7 @@ def test_next_is_the_same_from_anywhere_before_it(expression: str, zone: str, at
     try:
         schedule = CronSchedule(expression, zone)
     except ConfigError:
-        assume(False)  # noqa: FBT003
-        return
+        reject()
     tick = schedule.next(after)
     assert tick is not None
     assert tick > after
@@ -310,10 +311,20 @@ def test_the_zone_of_the_question_does_not_matter(schedule: Schedule) -> None:
 @pytest.mark.parametrize("schedule", [CronSchedule("@daily", "Pacific/Apia"), EverySchedule(1)])
 def test_time_has_an_end_but_no_crash(schedule: Schedule) -> None:
     assert schedule.next(datetime.max.replace(tzinfo=UTC)) is None
-    assert schedule.next(utc("9997-12-31T23:59") + 59.5 * SECOND) is None or isinstance(schedule, EverySchedule)
+    last = schedule.next(utc("9997-12-31T23:59") + 59.5 * SECOND)
+    assert last is not None
+    assert schedule.next(last) is None
     early = schedule.next(datetime.min.replace(tzinfo=timezone(timedelta(hours=14))))
     assert early is not None
     assert early.year == 1970
+
+
+@pytest.mark.parametrize("expression", ["0 0 */30 12 FRI", "0 * */30 12 FRI"])
+@pytest.mark.parametrize("zone", ["Pacific/Honolulu", "Pacific/Kiritimati"])
+def test_the_last_day_of_all_is_out_of_reach(expression: str, zone: str) -> None:
+    found = list(ticks(CronSchedule(expression, zone), utc("9980-01-01")))
+    assert found
+    assert found[-1].year < 9999
 
 
 # -- bad input --------------------------------------------------------------------------------------
@@ -386,7 +397,7 @@ def test_unknown_zones_name_the_nearest(zone: Any, words: str) -> None:
 
 @pytest.mark.parametrize("schedule", [CronSchedule("@daily"), EverySchedule(1), AtSchedule(utc("2026-01-01"))])
 def test_a_naive_question_is_refused(schedule: Schedule) -> None:
-    with pytest.raises(ConfigError, match="after=.*naive"):
+    with pytest.raises(ConfigError, match=r"after=.*naive"):
         schedule.next(datetime(2026, 1, 1))  # noqa: DTZ001
 
 
@@ -421,12 +432,13 @@ def test_bad_instants_are_refused(at: Any) -> None:
     ],
 )
 def test_bad_plans_are_refused(options: dict[str, Any], words: str) -> None:
+    given_options: dict[str, Any] = {"schedule": CronSchedule("30 3 * * *")} | options
     with pytest.raises(ConfigError, match=words):
-        Plan(**({"schedule": CronSchedule("30 3 * * *")} | options))
+        Plan(**given_options)
 
 
 def test_a_plan_that_starts_after_its_only_tick_is_refused() -> None:
-    with pytest.raises(ConfigError, match="start=.*leaves no tick of: once at 2026-01-01"):
+    with pytest.raises(ConfigError, match=r"start=.*leaves no tick of: once at 2026-01-01"):
         Plan(AtSchedule(utc("2026-01-01")), start=utc("2026-01-02"))
 
 
@@ -697,7 +709,7 @@ def test_the_work_does_not_grow_with_the_time_missed(
 
     counted(EverySchedule)
     counted(CronSchedule)
-    for schedule in (EverySchedule(1), CronSchedule("* * * * *"), CronSchedule("* 3 1 1 *", "Europe/Athens")):
+    for schedule in (EverySchedule(1), CronSchedule("* * * * *"), CronSchedule("* * 1 1 *", "Europe/Athens")):
         asked = 0
         found, _ = due(Plan(schedule, misfire=misfire), TEN - offline, TEN - offline, TEN + 30 * SECOND, 0)
         assert all(earlier < later for earlier, later in pairwise(found))

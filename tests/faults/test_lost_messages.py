@@ -258,3 +258,29 @@ async def test_a_partition_of_all_connections_heals(server: Server, prefix: str)
         assert took < 5
         scene.check()
         scene.check_runs()
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.LOSE_REPLY, Fault.LOSE_REQUEST, Fault.MUTE_REPLY, Fault.MUTE_REQUEST], ids=name
+)
+async def test_whoever_waits_for_a_result_gets_it_without_the_message(
+    fault: Fault, server: Server, prefix: str
+) -> None:
+    """The word that a job ended may be lost: it is looked up every two seconds."""
+    async with Proxy(server.socket) as proxy, Scene(server, proxy.url, prefix) as scene:
+
+        @scene.queue.handler("answer")
+        async def answer() -> int:
+            await asyncio.sleep(0.5)
+            return 42
+
+        rule = proxy.rule("SSUBSCRIBE", fault, client="streamq:waiter")
+        async with scene.worker():
+            job = await answer.enqueue()
+            assert await job.result(timeout=6) == 42
+            assert rule.fired.is_set()
+            again = await answer.enqueue()
+            assert await again.result(timeout=6) == 42
+            scene.acked += [job.id, again.id]
+            await scene.settled()
+        scene.check()

@@ -76,6 +76,9 @@ class Hand:
         said = TickInput(b"", lease_ms, free, max_stalls, 1, sweep=True)
         return read_ticked(await self._link.call(*self.verbs.tick(said))).stalled
 
+    async def leave(self) -> int:
+        return int(await self._link.call(*self.verbs.leave()))
+
     async def adopt(self, job: Taken) -> list[Taken]:
         return read_adopted(await self._link.call(*self.verbs.adopt([job.token.split(b":")[0]])))
 
@@ -320,3 +323,17 @@ async def test_a_dead_workers_jobs_come_back_under_full_load(concurrency: int, s
             took = await until(lambda: all(scene.ledger.effects[job] for job in held), "the dead one's jobs ran")
             assert scene.entries() > 10, "the load was not enough to show anything"
         assert took < 2 + 2 + 2
+
+
+async def test_who_leaves_with_a_job_in_hand_destroys_nothing(server: Server, prefix: str) -> None:
+    """DELCONSUMER takes pending entries along: only a worker that holds nothing is forgotten."""
+    async with hands(server, prefix) as (scene, one, two):
+        await scene.add(2)
+        held = await one.fetch(2)
+        assert await one.leave() == 2
+        taken = await two.sweep()
+        assert {job.id for job in taken} == {job.id for job in held}
+        assert await two.settle(*(Item(b"c", job.id, job.token, COMPLETE) for job in taken)) == b"aa"
+        assert await one.leave() == 0
+        assert await two.leave() == 0
+        scene.check()

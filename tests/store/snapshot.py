@@ -13,6 +13,7 @@ from streamq._store.keys import Keys
 from tests.servers import Server
 
 LETTERS = "01234t"
+NUL = "\0"
 
 FOR_EVER = frozenset(
     {"m", "i", *(f"l{lane}" for lane in range(5)), "t", "d", "b", "p", "x", "xi", "w", "wd", "wt", "c", "wk", "wb"}
@@ -219,7 +220,7 @@ def _names(row: str, place: str) -> bool:
     if row[0] == "d":
         return place == "d" and row[1:] in {"0", "1", "2", "3", "4"}
     if row[0] == "p":
-        return place == f"p:{row[2:]}" and row[1] in "01234"
+        return place == f"p:{row[2:].partition(NUL)[0]}" and row[1] in "01234"
     return row.rpartition(":")[0] == place
 
 

@@ -30,7 +30,7 @@ async def test_every_place(stage: Stage) -> None:
     assert found["waiting"] == ("row", before.index["waiting"], body_of("waiting"), 0, "", 0, 0, "", {})
     assert found["released"][:4] == ("row", before.index["released"], body_of("released"), 0)
     assert found["later"] == ("row", "d1", body_of("later"), 0, "", 0, 9999999999999, "", {})
-    assert found["parked"] == ("row", "p2send", body_of("parked"), 0, "", 0, 0, "", {})
+    assert found["parked"] == ("row", "p2send\0" + "0", body_of("parked"), 0, "", 0, 0, "", {})
     assert (found["dead"].place, found["dead"].fields["d"]) == ("dead", b"dead:dead")
     assert found["ended"] == ("record", "", b"record:ended", 0, "", 0, 0, "", {})
     assert found["value"].body == b"the value"

@@ -13,7 +13,7 @@ async def test_it_waits_under_its_name(stage: Stage, lane: int) -> None:
     now = stage.look()
     assert now.parked == ("mail:send\0a",)
     assert now.bodies == {"a": body_of("a")}
-    assert now.index == {"a": f"p{lane}mail:send"}
+    assert now.index == {"a": f"p{lane}mail:send\0" + "0"}
     assert not now.entries
 
 

@@ -55,6 +55,26 @@ async def test_what_was_taken_settles_like_any_job(stage: Stage) -> None:
     assert not stage.look().index
 
 
+async def test_the_take_goes_on_rising(stage: Stage) -> None:
+    """A worker froze with it, another could not run it, a third takes it: the first one's fence stays the lowest."""
+    await stage.enqueue("a")
+    frozen, other, capable = stage.hand("frozen"), stage.hand("other"), stage.hand("capable")
+    takes: list[int] = []
+    job = await frozen.one()
+    for _ in range(2):
+        takes.append(int(job.token.rsplit(b":", 1)[1]))
+        stage.age(job.token)
+        [job] = (await other.tick()).stalled
+        takes.append(int(job.token.rsplit(b":", 1)[1]))
+        await other.settle(parked(job))
+        [job] = await capable.unpark("send")
+    takes.append(int(job.token.rsplit(b":", 1)[1]))
+    assert takes == sorted(set(takes))
+    assert await frozen.settle(completed(job._replace(token=b"2" + job.token[1:]))) == "l"
+    assert await capable.settle(completed(job)) == "a"
+    stage.look()
+
+
 async def test_those_of_a_lost_reply_are_ghosts(stage: Stage) -> None:
     await park(stage, ("a", "send"))
     hand = stage.hand()

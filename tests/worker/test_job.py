@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from streamq import Context, Fixed, Job, JobState, Priority, Queue, Worker
+from streamq._runtime.control import Control
 from streamq.errors import JobCancelled, JobStateError, JobUnknown
 from tests.worker.helpers import Gate, MakeQueue, drain, ended, until
 
@@ -188,8 +189,6 @@ async def test_cancel_a_job_whose_worker_did_not_hear_of_it(
     queue: Queue, held: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message was lost: the mark is found with the next tick."""
-    from streamq._runtime.control import Control  # noqa: PLC0415
-
     monkeypatch.setattr(Control, "_hear", _deaf)
     job = await held.enqueue()
     async with Worker(queue):

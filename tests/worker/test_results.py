@@ -12,6 +12,8 @@ import pydantic
 import pytest
 
 from streamq import Job, JobState, Keep, Queue, Worker
+from streamq._store import desk
+from streamq._store.session import Waiters
 from streamq.errors import JobCancelled, JobDead, ResultExpired, ResultUnavailable
 from tests.servers import Server
 from tests.worker.helpers import Gate, MakeQueue, drain, ended, inside, keys_of, until
@@ -111,6 +113,40 @@ async def test_whoever_waits_hears_of_the_end_at_once(queue: Queue) -> None:
 async def waiting(queue: Queue) -> bool:
     """Whether three jobs are waited for."""
     return bool(await (await queue.stores())[0].call((b"HLEN", keys_of(queue).waiters)) == 3)
+
+
+async def test_the_word_may_come_sooner_than_the_answer_that_it_was_asked_for(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    heard: list[object] = []
+
+    @queue.handler("work")
+    async def work() -> str:
+        await gate.through("work")
+        return "v"
+
+    look, hear = desk.look, Waiters._hear  # pyright: ignore[reportPrivateUsage]
+
+    async def slow_look(*args: Any, channel: str = "", **options: Any) -> desk.Look:
+        found = await look(*args, channel=channel, **options)
+        if channel:
+            gate.open()
+            await until(lambda: len(heard) == 2, "the subscription, and the word of the end")
+        return found
+
+    def noted(waiters: Waiters, message: object) -> None:
+        heard.append(message)
+        hear(waiters, message)
+
+    monkeypatch.setattr(desk, "look", slow_look)
+    monkeypatch.setattr(Waiters, "_hear", noted)
+    job = await work.enqueue()
+    async with Worker(queue):
+        await until(lambda: gate.started)
+        started = asyncio.get_running_loop().time()
+        assert await job.result(timeout=10) == "v"
+        assert asyncio.get_running_loop().time() - started < 1.5
 
 
 async def test_a_timeout_leaves_the_job_alone(queue: Queue) -> None:

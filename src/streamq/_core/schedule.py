@@ -386,7 +386,8 @@ class _Cron(NamedTuple):
                 found.append(copy.copy(part).get_next(datetime, start_time=after))
             except (ValueError, OverflowError):  # no match in its 50 years, or past the year 9999
                 continue
-        return min(found, default=None)
+        first = min(found, default=None)
+        return None if first is None or first.year > _LAST.year else first
 
 
 @lru_cache(maxsize=1024)
@@ -530,16 +531,10 @@ def _zone_hint(name: str) -> str:
 
 def _next_fixed(cron: _Cron, zone: tzinfo, after: datetime) -> datetime | None:
     """Return the next tick of fixed local times: skipped ones are moved on, repeated ones come in the first pass."""
-    local = after.astimezone(zone)
-    wall = local.replace(tzinfo=None)
-    if local.fold:
-        # In the second pass every time has had its turn: go on with the first that comes only once.
-        first_pass = local.replace(fold=0).astimezone(UTC)
-        change = _change(zone, first_pass, after) or after
-        wall = (change - _SECOND).astimezone(zone).replace(tzinfo=None)
+    wall = after.astimezone(zone).replace(tzinfo=None)
     while (match := cron.next_wall(wall)) is not None:
         tick = _resolved(zone, match)
-        if tick > after:
+        if tick > after:  # in a second pass, the times up to its end have had their turn
             return tick
         wall = match
     return None
@@ -560,8 +555,6 @@ def _next_elapsed(cron: _Cron, zone: tzinfo, after: datetime) -> datetime | None
     wall = (after + offset).replace(tzinfo=None)
     while (match := cron.next_wall(wall)) is not None:
         tick = match.replace(tzinfo=UTC) - offset
-        if tick >= _LAST:
-            return None
         change = _change(zone, since, tick)
         if change is None:
             return tick
@@ -578,11 +571,11 @@ def _change(zone: tzinfo, after: datetime, until: datetime) -> datetime | None:
         # A day at a time: no zone changes twice in a day.
         high = min(low + _DAY, until)
         if _offset(zone, high) != offset:
-            low, high = low.replace(microsecond=0), high + _SECOND
+            low, high = low.replace(microsecond=0), high.replace(microsecond=0)
             while high - low > _SECOND:
                 middle = (low + (high - low) / 2).replace(microsecond=0)
                 low, high = (middle, high) if _offset(zone, middle) == offset else (low, middle)
-            return high.replace(microsecond=0)
+            return high
         low = high
     return None
 
@@ -613,7 +606,8 @@ def _every(values: _Values, size: int, unit: str) -> str | None:
     if values.is_all:
         return f"every {unit}"
     step = size // len(values.numbers)
-    return f"every {step} {unit}s" if values.numbers == frozenset(range(0, size, step)) and size % step == 0 else None
+    is_even = 1 < step < size and size % step == 0 and values.numbers == frozenset(range(0, size, step))
+    return f"every {step} {unit}s" if is_even else None
 
 
 def _days_in_words(cron: _Cron) -> str | None:

@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from .._store import verbs as _verbs
 from .._store.clock import ServerClock
-from .._store.link import CALL_TIMEOUT, Command, Link, LinkDown, Refused, Reply, ReplyError, as_reply_error, redacted
-from .._store.session import check_server
+from .._store.link import Command, Reply, ReplyError, as_reply_error
 from .._store.verbs import MAX_ITEMS, Item, TickInput, WorkerVerbs
-from ..errors import ServerUnfit, StreamqError
+from ..errors import StreamqError
 from .attempt import Attempt
+from .lifeline import Lifeline
 from .settler import Settler
 from .slots import Slots
 from .table import Table
@@ -55,16 +54,6 @@ class Host(Protocol):
         ...
 
 
-class _Identity(NamedTuple):
-    """Which connection of which server process; a number of 0: unknown."""
-
-    server: bytes
-    client: int
-
-
-_NOBODY = _Identity(b"", 0)
-
-
 class Limits:
     """What an exchange needs to know of its worker. ``lease`` in seconds; dead_count -1 and dead_age_ms 0: no bound."""
 
@@ -96,11 +85,7 @@ class Exchange:
         self._verbs = verbs
         self._slots = slots
         self._limits = limits
-        self._link = Link(url, "streamq:worker")
-        self._identity = _NOBODY
-        # Well under the lease: jobs of an answer that never comes must be found before somebody reclaims them.
-        self._patience = min(CALL_TIMEOUT, max(1.0, limits.lease / 4))
-        self._lost_since = 0.0
+        self._line = Lifeline(url, limits.lease, self._line_lost)
         self._trouble = False
         self._next_complaint: dict[str, float] = {}
         self._is_over = False
@@ -175,12 +160,7 @@ class Exchange:
 
     async def connect(self) -> None:
         """Connect once, for the first time; raises `ServerUnfit` or `LinkDown`."""
-        try:
-            await self._link.connect()
-            await check_server(self._link, strict=True)
-            self._identity = await self._own_identity()
-        except Refused as problem:
-            raise self._unfit(problem) from None
+        await self._line.open()
 
     def stop(self) -> None:
         """Fetch no more and hand back at once what has not started."""
@@ -196,17 +176,11 @@ class Exchange:
 
     async def leave(self) -> None:
         """Take our traces away; called last, with nothing held."""
-        try:
-            await self._link.connect()
-            await self._link.call(*self._verbs.leave(), timeout=2.0)
-        except LinkDown:
-            log.debug("left without goodbye", extra={"event": "leave_failed"})
-        finally:
-            await self._link.close()
+        await self._line.part(self._verbs.leave())
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._link.close()
+        await self._line.close()
 
     # -- the loop -----------------------------------------------------------------------------------
 
@@ -220,7 +194,7 @@ class Exchange:
 
     async def _talk(self) -> None:
         while not (self.stopping and self.is_empty):
-            if not self._link.is_up and not await self._connected():
+            if not self._line.is_up and not await self._connected():
                 continue
             commands, readers = self._plan()
             if not commands:
@@ -243,67 +217,29 @@ class Exchange:
                 await asyncio.sleep(random.uniform(0.02, 0.2))  # noqa: S311 - jitter
 
     async def _call(self, commands: Sequence[Command]) -> Sequence[Reply]:
-        asked = time.monotonic()
-        try:
-            replies = await self._link.call_many(commands, timeout=self._patience)
-        except LinkDown as problem:
-            self._note_lost(problem)
+        replies = await self._line.call(commands)
+        if replies is None:
             self._trouble = True
-            if time.monotonic() - asked >= self._patience:
-                # A server that is slow rather than gone must get the time to answer.
-                self._patience = min(CALL_TIMEOUT, self._patience * 2)
             return ()
-        self._patience = min(CALL_TIMEOUT, max(1.0, self._limits.lease / 4))
         return replies
 
     async def _connected(self) -> bool:
-        try:
-            await self._link.connect()
-            old, self._identity = self._identity, await self._own_identity()
-            if old.client and old.client != self._identity.client and old.server == self._identity.server:
-                # What the dead connection still holds shall not be executed behind our back. Only on the very server
-                # process we knew: after a restart the id may be anybody's.
-                await self._link.call(b"CLIENT", b"KILL", b"ID", old.client)
-        except Refused as problem:
-            raise self._unfit(problem) from None
-        except LinkDown as problem:
-            self._note_lost(problem)
+        away = await self._line.reopen()
+        if away is None:
             if self.on_away is not None:
                 await self.on_away()
-            away = time.monotonic() - self._lost_since
-            await asyncio.sleep(random.uniform(0.5, 1.0) * min(2.0, 0.1 + away / 4))  # noqa: S311 - jitter
+            await self._line.pause()
             return False
-        self._came_back()
-        return True
-
-    def _came_back(self) -> None:
-        if self._lost_since:
-            away = time.monotonic() - self._lost_since
-            log.warning("redis restored after %.1f s", away, extra={"event": "redis.restored", "duration": away})
-            self._lost_since = 0.0
+        if away:
             # Everybody renews before anybody reclaims: leases did not age by fault of their holders.
             self._no_sweep_before = time.monotonic() + self._limits.lease / 2
             self.on_restored()
         self._next_tick = 0.0
         self._ghosts_suspected = True
         self.hungry = not self.stopping
+        return True
 
-    async def _own_identity(self) -> _Identity:
-        number, info = await self._link.call_many([(b"CLIENT", b"ID"), (b"INFO", b"server")], timeout=self._patience)
-        found = re.search(rb"^run_id:(\w+)", info, re.MULTILINE) if isinstance(info, bytes) else None
-        if found is None or not isinstance(number, int):
-            return _NOBODY
-        return _Identity(found[1], number)
-
-    def _unfit(self, problem: Refused) -> ServerUnfit:
-        return ServerUnfit(redacted(self.url), problem.reason, "check STREAMQ_URL and its credentials")
-
-    def _note_lost(self, problem: LinkDown) -> None:
-        if not self._lost_since:
-            self._lost_since = time.monotonic()
-            where = redacted(self.url)
-            extra = {"event": "redis.lost", "reason": problem.reason}
-            log.warning("redis lost: %s at %s; jobs in hand go on, trying again", problem.reason, where, extra=extra)
+    def _line_lost(self) -> None:
         self.table.lose_overdue()
         self.on_tick()  # the loop is alive, although no tick is answered
 

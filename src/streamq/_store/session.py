@@ -12,8 +12,8 @@ import random
 import re
 import time
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import RedisUnavailable, ServerUnfit, StreamqError
@@ -201,15 +201,16 @@ class Waiters:
                 async with asyncio.timeout(2):
                     await self._ready.wait()
 
-    async def wait(self, job_id: bytes, seconds: float) -> bool | None:
-        """Wait for the word that a job ended: True it left a record, False it completed with None, None no word yet."""
+    @contextmanager
+    def expecting(self, job_id: bytes) -> Generator[asyncio.Future[bool]]:
+        """Listen for the word that a job ended: True it left a record, False it completed with None.
+
+        To be entered before the server is asked to tell us: the word may be here sooner than that answer.
+        """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._futures.setdefault(job_id, []).append(future)
         try:
-            async with asyncio.timeout(seconds):
-                return await future
-        except TimeoutError:
-            return None
+            yield future
         finally:
             left = self._futures.get(job_id, [])
             if future in left:

@@ -26,7 +26,7 @@ for n = 7, #ARGV do
     redis.call('ZREM', KEYS[9], id)
     redis.call('HDEL', KEYS[10], id)
   elseif place == 'p' then
-    redis.call('ZREM', KEYS[11], string.sub(row, 3) .. '\0' .. id)
+    redis.call('ZREM', KEYS[11], string.match(row, '^..(%Z*)') .. '\0' .. id)
     redis.call('HDEL', KEYS[10], id)
   else
     local key = place == 't' and KEYS[8] or KEYS[3 + place]

@@ -22,7 +22,7 @@ for n = 4, #ARGV do
     if row and string.sub(row, 1, 1) == 'p' and body then
       redis.call('XADD', taken, '*', 'j', id, 'd', body)
       local got = redis.call('XREADGROUP', 'GROUP', 'w', consumer, 'COUNT', 1, 'STREAMS', taken, '>')[1][2][1]
-      local token = 't' .. got[1] .. ':0'
+      local token = 't' .. got[1] .. ':' .. (string.match(row, '%z(%d+)$') or 0) + 1
       redis.call('HSET', index, id, token)
       redis.call('HDEL', bodies, id)
       reply[#reply + 1] = {'t', got[1], got[2], token, 1}

@@ -7,5 +7,6 @@ local function park(batch, item, lane, name)
     if fields[n] == 'd' then redis.call('HSET', batch.bodies, item.id, fields[n + 1]) end
   end
   redis.call('ZADD', batch.parked, 0, name .. '\0' .. item.id)
-  batch.move(item, 'p' .. lane .. name)
+  -- The row keeps the take, so that the fence goes on rising when somebody takes the job.
+  batch.move(item, 'p' .. lane .. name .. '\0' .. string.match(item.token, '%d+$'))
 end
