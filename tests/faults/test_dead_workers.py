@@ -70,7 +70,7 @@ async def test_a_killed_workers_jobs_are_run_by_another(server: Server, prefix: 
             assert {line.more["stalls"] for line in runs if line.pid == crew.pid("w2")} == {1}
             assert {line.more["attempt"] for line in runs} == {1}, "a vanished worker charges no attempt"
             crew.stop()
-        assert took < 2 + 2 + 1 + 1.5, "lease, sweep, run, and slack"
+        assert took < 2 + 2 + 1 + 3, "lease, sweep, run, and slack"
 
 
 async def test_a_frozen_worker_loses_its_jobs_and_tells_nothing(server: Server, prefix: str) -> None:

@@ -217,7 +217,7 @@ async def test_redis_away_at_enqueue(call: str, fresh_server: StartServer) -> No
         with pytest.raises(StreamqError) as caught:
             await calls[call]()
         took = time.monotonic() - began
-        assert 0.9 < took < 1.5
+        assert 0.9 < took < 3
         problem: BaseException = caught.value
         if isinstance(problem, EnqueueManyError):
             assert len(problem.refused) == 3
