@@ -1,6 +1,6 @@
 """Writes docs/explanation/benchmarks.md from benchmarks/results/*.json: no figure is typed by hand.
 
-    python benchmarks/page.py
+python benchmarks/page.py
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def load() -> dict[str, dict[str, Any]]:
 
 def page(found: dict[str, dict[str, Any]]) -> str:
     first = next(iter(found.values()))
-    lines = [HEAD.format(runs=len(first["runs"]), **first)]
+    lines = [HEAD.format(**(first | {"runs": len(first["runs"])}))]
     titles = [f"{'Valkey' if one['kind'] == 'valkey' else 'Redis'} {one['server']}" for one in found.values()]
     lines += [f"| what | {' | '.join(titles)} |\n", f"|---|{'---|' * len(titles)}\n"]
     for name in first["medians"]:

@@ -20,9 +20,6 @@ from streamq import Queue
 from tests.docs.pages import ROOT, Block, blocks, pages
 from tests.servers import Server
 
-LATER = {"docs/explanation/benchmarks.md"}
-"""Pages that are announced and not written yet."""
-
 IN_THE_MAKING = {"schedule.py"}
 """Modules that nothing uses yet."""
 
@@ -102,7 +99,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
     missing = [target for target in targets if not (page.parent / target).exists()]
 
-    assert [target for target in missing if target not in LATER] == []
+    assert missing == []
 
 
 def test_the_architecture_page_names_every_module() -> None:
