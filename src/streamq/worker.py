@@ -34,6 +34,10 @@ FLUSH = 3.0
 """Seconds the last settlements get at stop, after the grace period."""
 
 
+BURST_LOOK = 0.05
+"""Seconds between two looks whether a burst is over; only an idle worker asks the server."""
+
+
 class Worker:
     """Runs the jobs of one or several queues.
 
@@ -246,7 +250,7 @@ class Worker:
                 for joint in self._joints:
                     joint.exchange.ring()
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 0.5)
+            pause = min(pause * 1.5, BURST_LOOK)
 
     # -- stop ---------------------------------------------------------------------------------------
 
