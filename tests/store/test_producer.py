@@ -460,7 +460,7 @@ async def test_chunks_become_due_one_after_another(queue: Queue, server: Server,
     due = [now.delayed[f"n{number}"] for number in range(4, 10)]
     assert due == [due[0]] * 4 + [due[0] + 60_000, due[0] + 160_000]
     memo_ms = int(next(iter(now.memos.values())).split(b"|")[1])
-    assert due[0] == memo_ms + 60_000
+    assert due[0] == memo_ms + 60_001
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ end
 -- '+ms' from now, '@ms' absolute, to ms on the server's clock.
 local function due_ms(when, now)
   local ms = tonumber(string.sub(when, 2))
-  if string.sub(when, 1, 1) == '+' then return now + ms end
-  return ms
+  if string.sub(when, 1, 1) == '@' then return ms end
+  -- `now` is cut to whole ms: without the started one a delay would end up to a millisecond early.
+  return ms > 0 and now + ms + 1 or now
 end
 
 -- Makes the group of the taken stream. If it was lost, what is in the stream waits with the pseudo-consumer ~ for the
