@@ -34,8 +34,7 @@ FLUSH = 3.0
 """Seconds the last settlements get at stop, after the grace period."""
 
 
-BURST_LOOK = 0.05
-"""Seconds between two looks whether a burst is over; only an idle worker asks the server."""
+BURST_LOOK = 0.05  # seconds between two looks whether a burst is over; only an idle worker asks the server
 
 
 class Worker:
