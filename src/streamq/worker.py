@@ -30,8 +30,7 @@ from .queue import Queue
 
 log: logging.Logger = logging.getLogger("streamq.worker")
 
-FLUSH = 3.0
-"""Seconds the last settlements get at stop, after the grace period."""
+FLUSH = 3.0  # seconds the last settlements get at stop, after the grace period
 
 
 BURST_LOOK = 0.05  # seconds between two looks whether a burst is over; only an idle worker asks the server
