@@ -1,4 +1,4 @@
-"""This folder decides nothing with a clock, a loop or a server: all of it takes about a second."""
+"""This folder decides nothing with a clock, a loop or a server: seconds in all, most of them the schedule's oracle."""
 
 from hypothesis import settings
 
