@@ -41,6 +41,9 @@ RESEND_SECONDS: Final = 60.0
 PATIENCE: Final = 3.0
 """Seconds the first sending waits for its answer, then twice: a silent connection leaves callers time for a second."""
 
+LONGEST_PAUSE: Final = 0.25
+"""Seconds between two tries to reach a server that is away: a job enqueued after its return must not wait longer."""
+
 Check = Callable[[Link], Awaitable[None]]
 """Looks at the server once, on the first connection."""
 
@@ -217,7 +220,7 @@ class Producer:
                 self._reason = f"cannot reach Redis at {redacted(self._url)}: {problem.reason}"
                 await self._site.away()
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-                pause = min(pause * 2, 1.0)
+                pause = min(pause * 2, LONGEST_PAUSE)
 
     def _take(self) -> list[Entry]:
         batch: list[Entry] = []
@@ -280,7 +283,7 @@ class Producer:
                 self._renew_identity()  # an old sequence number is never used again
                 return
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-            pause = min(pause * 2, 1.0)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     def _answer(self, batch: list[Entry], reply: bytes) -> None:
         now, _, refusals = reply.partition(b"|")
