@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._core.backoff import Exponential, Fixed, Linear
+    from ._core.condition import Arg
     from ._core.context import Context, current_context
+    from ._core.dedup import Dedup
     from ._core.lifecycle import JobState
+    from ._core.limits import Group, RateLimit
     from ._core.options import HandlerOptions, JobOptions, Priority
     from ._core.retention import Keep
     from ._core.steer import Discard, Fatal, RateLimited, Retry, Snooze
@@ -19,13 +22,18 @@ if TYPE_CHECKING:
     from .job import Job, JobSpec
     from .queue import Queue
     from .reading import Counts, JobPage, WorkerInfo
+    from .scheduler import Scheduler
     from .settings import QueueOptions
+    from .timetable import ScheduleInfo, ScheduleOptions
     from .worker import Worker
 
 _HOMES = {
     "_core.backoff": ("Exponential", "Fixed", "Linear"),
+    "_core.condition": ("Arg",),
     "_core.context": ("Context", "current_context"),
+    "_core.dedup": ("Dedup",),
     "_core.lifecycle": ("JobState",),
+    "_core.limits": ("Group", "RateLimit"),
     "_core.options": ("HandlerOptions", "JobOptions", "Priority"),
     "_core.retention": ("Keep",),
     "_core.steer": ("Discard", "Fatal", "RateLimited", "Retry", "Snooze"),
@@ -36,23 +44,28 @@ _HOMES = {
     "job": ("Job", "JobSpec"),
     "queue": ("Queue",),
     "reading": ("Counts", "JobPage", "WorkerInfo"),
+    "scheduler": ("Scheduler",),
     "settings": ("QueueOptions",),
+    "timetable": ("ScheduleInfo", "ScheduleOptions"),
     "worker": ("Worker",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Arg",
     "AttemptInfo",
     "BoundHandler",
     "Context",
     "Counts",
     "DeadLetter",
     "DeadLetters",
+    "Dedup",
     "Depends",
     "Discard",
     "Exponential",
     "Fatal",
     "Fixed",
+    "Group",
     "Handler",
     "HandlerOptions",
     "Job",
@@ -66,9 +79,13 @@ __all__ = [
     "Priority",
     "Queue",
     "QueueOptions",
+    "RateLimit",
     "RateLimited",
     "Replayed",
     "Retry",
+    "ScheduleInfo",
+    "ScheduleOptions",
+    "Scheduler",
     "Snooze",
     "StreamqError",
     "Worker",

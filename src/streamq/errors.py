@@ -2,7 +2,9 @@
 
     StreamqError
     ├── ConfigError (ValueError)          an option, name or url that cannot be right; says option, value and remedy
-    │   └── UnknownHandler                no handler of that name is declared here
+    │   ├── UnknownHandler                no handler of that name is declared here
+    │   ├── UnknownLimit                  a rate key that names no limit
+    │   └── ConflictingOptions            each is right, but not together
     ├── InvalidPayload (ValueError)       arguments do not fit the handler
     │   └── PayloadTooLarge               encoded arguments over max_payload
     ├── RedisUnavailable (ConnectionError) nothing answered, or not in time
@@ -12,8 +14,10 @@
     │   ├── EnqueueTimeout                not enqueued
     │   ├── EnqueueUnknown                may or may not be enqueued; ``queue.job(job_id)`` tells
     │   ├── EnqueueManyError              a bulk call that went only partly well
-    │   └── QueueFull                     back-pressure: max_pending reached
+    │   ├── QueueFull                     back-pressure: max_pending reached
+    │   └── GroupFull                     back-pressure: the size of a group reached
     ├── JobStateError                     the verb does not fit the state the job is in
+    ├── ScheduleUnknown                   no schedule of that id, or it was removed
     ├── ResultError
     │   ├── JobDead, JobCancelled, JobExpired   how the job ended instead of with a result
     │   ├── ResultExpired                 it ended too long ago to know the result
@@ -50,11 +54,11 @@ class StreamqError(Exception):
 class ConfigError(StreamqError, ValueError):
     """An option has a value that cannot be right."""
 
-    def __init__(self, option: str, value: object, remedy: str) -> None:
+    def __init__(self, option: str, value: object, remedy: str, text: str = "") -> None:
         self.option = option
         self.value = value
         self.remedy = remedy
-        super().__init__(f"{option}={value!r}: {remedy}")
+        super().__init__(text or f"{option}={value!r}: {remedy}")
 
 
 class UnknownHandler(ConfigError):
@@ -67,6 +71,24 @@ class UnknownHandler(ConfigError):
         listed = ", ".join(repr(one) for one in known) or "none"
         remedy = f"queue {queue!r} has no such handler{hint}; declared: {listed}"
         super().__init__("handler", name, remedy)
+
+
+class UnknownLimit(ConfigError):
+    """``rate_key`` names no limit of the queue, and the job's handler has no rate limit for it to be a key of."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known: tuple[str, ...] = tuple(known)
+        text = f"no limit named {name!r}; known: {', '.join(known) or 'none'}. Declare it in Queue(limits={{...}})."
+        super().__init__("rate_key", name, "declare it in Queue(limits={...})", text)
+
+
+class ConflictingOptions(ConfigError):
+    """Options that are right each for itself, but have no meaning together. ``options`` holds their names."""
+
+    def __init__(self, options: Sequence[str], text: str) -> None:
+        self.options: tuple[str, ...] = tuple(options)
+        super().__init__(" and ".join(options), None, text, text)
 
 
 class InvalidPayload(StreamqError, ValueError):
@@ -180,6 +202,21 @@ class QueueFull(EnqueueError):
         )
 
 
+class GroupFull(EnqueueError):
+    """``Group(size=limit)`` jobs of this group wait already; the job was not enqueued."""
+
+    def __init__(self, queue: str, group: str, job_id: str, waiting: int, limit: int) -> None:
+        self.queue = queue
+        self.group = group
+        self.job_id = job_id
+        self.waiting = waiting
+        self.limit = limit
+        super().__init__(
+            f"group {group!r} of {queue!r} has {waiting} waiting jobs (limit {limit}). "
+            "Retry later or raise Group(size=)."
+        )
+
+
 class JobStateError(StreamqError):
     """The verb does not fit the state the job is in; nothing was changed."""
 
@@ -188,6 +225,17 @@ class JobStateError(StreamqError):
         self.verb = verb
         self.state = state
         super().__init__(f"cannot {verb} job {job_id}: it is {state}" + (f"; {remedy}" if remedy else ""))
+
+
+class ScheduleUnknown(StreamqError):
+    """No schedule of that id is kept for this queue; ``removed`` tells whether there was one."""
+
+    def __init__(self, queue: str, schedule_id: str, *, removed: bool = False, hint: str = "") -> None:
+        self.queue = queue
+        self.schedule_id = schedule_id
+        self.removed = removed
+        said = "was removed; upsert brings it back" if removed else f"does not exist{hint}"
+        super().__init__(f"schedule {schedule_id!r} of queue {queue!r} {said}")
 
 
 class ResultError(StreamqError):

@@ -51,6 +51,7 @@ class BoundHandler(Generic[P, R_co]):
         self._sender = sender
         self.spec = spec
         self._options = options
+        self._flows = spec.flow is not None or options.flows
 
     @property
     def name(self) -> str:
@@ -66,9 +67,13 @@ class BoundHandler(Generic[P, R_co]):
         return await self._sender.send_spec(self.job(*args, **kwargs), self.spec.signature.returns)
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec[R_co]:
-        """Build a job without enqueueing it; arguments are checked now."""
-        signature = self.spec.signature
-        return JobSpec(self._sender, self.spec.name, signature.encode(signature.bind(args, kwargs)), self._options)
+        """Build a job without enqueueing it; arguments and options are checked now.
+
+        Raises `InvalidPayload`, `ConflictingOptions`, `UnknownLimit`.
+        """
+        spec, options = self.spec, self._options
+        data = spec.signature.encode(spec.signature.bind(args, kwargs))
+        return JobSpec(self._sender, spec.name, data, options, spec.plan(options, data) if self._flows else None)
 
     def with_options(self, **options: Unpack[JobOptions]) -> BoundHandler[P, R_co]:
         """Return this handler with options for its jobs; raises `ConfigError` naming option, value and remedy."""

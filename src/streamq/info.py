@@ -102,7 +102,8 @@ def describe(queue: str, job_id: str, state: JobState, found: Look) -> JobInfo:
 
 def _unsettled(queue: str, job_id: str, state: JobState, found: Look) -> JobInfo:
     info = from_envelope(queue, job_id, state, _body(found.body))
-    lane = found.row[0] if found.row[0].isdigit() else found.row[1:2]
+    # A taken job's row says where it is, not its lane: that is in the envelope.
+    lane = found.row[0] if found.row[0].isdigit() else "" if found.row[0] == "t" else found.row[1:2]
     changes: dict[str, Any] = {}
     if lane.isdigit():
         changes["priority"] = Priority(int(lane))

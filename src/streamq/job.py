@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 import msgspec
 
 from ._core import envelope as _wire
 from ._core import units
 from ._core.envelope import Record
+from ._core.flow import Flow
+from ._core.lanes import lane_of
 from ._core.lifecycle import JobState
 from ._core.options import Checked, Priority
 from ._core.signature import dec_hook
@@ -25,15 +27,19 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class JobSpec(Generic[R_co]):
-    """A job that is not enqueued yet: a value for bulk calls, flows and schedules. It carries its options along."""
+    """A job that is not enqueued yet: a value for bulk calls, flows and schedules. It carries its options along.
 
-    __slots__ = ("_owner", "args", "name", "options")
+    ``flow``: what it waits for besides its turn; None for a plain job.
+    """
 
-    def __init__(self, owner: Any, name: str, args: bytes, options: Checked) -> None:
+    __slots__ = ("_owner", "args", "flow", "name", "options")
+
+    def __init__(self, owner: Any, name: str, args: bytes, options: Checked, flow: Flow | None = None) -> None:
         self._owner = owner
         self.name: str = name
         self.args: bytes = args
         self.options: Checked = options
+        self.flow: Flow | None = flow
 
     @property
     def owner(self) -> Any:
@@ -61,13 +67,20 @@ class Home(Protocol):
 
 
 class Job(Generic[R_co]):
-    """A job in a queue. ``created`` is False when a job of that custom id existed already."""
+    """A job in a queue.
 
-    __slots__ = ("_acknowledged", "_home", "_returns", "created", "id")
+    created: False when nothing was added: a job of that custom id exists already, its dedup key was met, or it was
+    refused. met: id of the job that its dedup key met, which then is the job of this handle; else None. refused:
+    "limited" (``on_limit="drop"``) or "conflict" (``on_conflict="drop"``) when it was dropped, and no job exists; else None.
+    """
+
+    __slots__ = ("_acknowledged", "_home", "_returns", "created", "id", "met", "refused")
 
     def __init__(
         self, home: Home, job_id: str, *, returns: Any = Any, created: bool = True, acknowledged: bool = False
     ) -> None:
+        self.met: str | None = None
+        self.refused: Literal["limited", "conflict"] | None = None
         self._home = home
         self.id: str = job_id
         self.created: bool = created
@@ -132,6 +145,32 @@ class Job(Generic[R_co]):
         """Move a delayed job to its lane now; raises `JobStateError` when it is not delayed."""
         if not await desk.promote(await self._store(), [self.id]):
             raise JobStateError(self.id, "promote", str(await self.state()), "only delayed jobs can be promoted")
+
+    async def set_priority(self, priority: Priority) -> None:
+        """Move a job that has not started to another lane, behind those that wait there; its retries stay in it.
+
+        Waiting, delayed or parked; a job that has this priority already is left where it is. Raises `JobStateError`
+        for one that runs, waits in an ordered group or has ended, `JobUnknown` when there is no trace of it.
+        """
+        lane = lane_of(priority)
+        store = await self._store()
+        while (found := await desk.look(store, self.id)).place == "row":
+            try:
+                body = _wire.moved(found.body, lane)
+            except _wire.MALFORMED:
+                raise JobStateError(self.id, "reprioritise", "undecodable", "cancel it") from None
+            answer = await desk.reprioritise(store, [(self.id, lane, found.body, body)])
+            if answer in "cs":
+                return
+            if answer == "a":
+                raise JobStateError(self.id, "reprioritise", "active", "wait for its end, or for its next attempt")
+            if answer == "o":
+                raise JobStateError(self.id, "reprioritise", "in an ordered group", "such a group has one priority")
+            # It was somewhere else by then: look again.
+        state = self._state(found)
+        if state is JobState.UNKNOWN:
+            raise JobUnknown(self.id)
+        raise JobStateError(self.id, "reprioritise", str(state), "a dead job takes another by retry(priority=...)")
 
     async def retry(self, *, delay: Seconds | None = None, priority: Priority | None = None) -> None:
         """Run a dead job again with all its attempts, or a delayed one now. Raises `JobStateError` for other states."""

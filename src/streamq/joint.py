@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
 
 from ._core import envelope as _wire
 from ._core import names
+from ._core.lanes import LaneOrder
 from ._core.lifecycle import JobState
 from ._runtime.attempt import Attempt
 from ._runtime.bell import Bell
 from ._runtime.exchange import Exchange, Limits
 from ._runtime.executor import Executor
+from ._runtime.gating import Gating, is_buried
 from ._runtime.settling import Settling
 from ._runtime.slots import Slots
+from ._runtime.ticker import Ticker
 from ._runtime.wheel import Wheel
 from ._store.clock import ServerClock
 from ._store.faults import server_error
-from ._store.link import ReplyError
+from ._store.link import LinkDown, ReplyError, redacted
 from ._store.session import Store
 from ._store.verbs import Item, Settings, WorkerVerbs
-from .errors import StreamqError
+from .errors import RedisUnavailable, ServerUnfit, StreamqError
+from .limits import declare
 from .queue import Queue
 from .reading import Heartbeat
 
 WINDOW = 100_000
 """Completed jobs shown when `Keep` bounds only their age: a window without any bound would fill the server."""
+
+BURST_LOOK = 0.05
+"""Seconds between two looks whether a burst is over; only an idle worker asks the server."""
+
+DECLARE_EVERY = 3600.0
+"""Seconds between two declarations of the limits; what did not change costs one call."""
 
 log: logging.Logger = logging.getLogger("streamq.worker")
 
@@ -57,7 +69,7 @@ class Joint:
 
     def __init__(self, worker: Owner, queue: Queue, store: Store, slots: Slots) -> None:
         wiring = queue.wiring
-        clock = ServerClock()
+        clock = self.clock = ServerClock()
         consumer = worker.name.encode()
         settings = Settings(
             wiring.result_ms,
@@ -71,6 +83,7 @@ class Joint:
         self.worker = worker
         self.queue = queue
         self.wiring = wiring
+        self.tickers: list[Ticker] = []
         self.control_channel: bytes = store.keys.control
         self.exchange: Exchange = Exchange(store.url, WorkerVerbs(store.keys, settings, consumer), slots, limits, clock)
         self.settling: Settling = Settling(
@@ -82,31 +95,93 @@ class Joint:
         self.bell: Bell = Bell(
             store.url, store.keys.bell, resting=lambda: self.exchange.is_resting, woken=self.exchange.ring
         )
+        self.gating: Gating = Gating()
+        self._store = store
+        self._declare_next = float("inf")
+        self._declaring: asyncio.Task[None] | None = None
         self.executor.ended = self._ended
         self.exchange.host = self
+        self.exchange.lanes = LaneOrder(wiring.lanes)
         self.exchange.table.joined = self
         self.exchange.on_rest = self.bell.look
         self.exchange.on_away = store.away
 
+    async def connect(self, store: Store, wait: float) -> None:
+        """Connect for the first time; raises `ServerUnfit`, and after ``wait`` seconds `RedisUnavailable`."""
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                await self.exchange.connect()
+                break
+            except LinkDown as problem:
+                if time.monotonic() >= deadline:
+                    raise RedisUnavailable(redacted(self.exchange.url), problem.reason) from None
+                await asyncio.sleep(0.2)
+        await store.session().announce()
+        await self.declare()
+
+    async def declare(self) -> None:
+        """Write what our code says of limits."""
+        self._declare_next = time.monotonic() + DECLARE_EVERY
+        store = self._store
+        with suppress(ServerUnfit, RedisUnavailable):  # refused: memory is full, say. A worker is what frees it
+            await declare(store, self.wiring.registry, f"{self.worker.name} (streamq {VERSION})", self.clock.now_ms())
+
+    def hear(self, word: bytes, argument: bytes) -> None:
+        """Hear the control channel."""
+        if word == b"schedules":
+            for ticker in self.tickers:
+                ticker.wake()
+        else:
+            self.exchange.hear(word, argument)
+
+    def look_again(self) -> None:
+        """Messages may have been missed."""
+        self.exchange.look_again()
+        self.hear(b"schedules", b"")
+
     def accept(self, attempt: Attempt) -> Item | None:
         """Return how to settle an attempt that is not to be run, None to run it."""
-        envelope = attempt.envelope
-        settling = self.settling
+        item = self._over(attempt)
+        if item is not None:
+            return item
+        attempt.spec = self.wiring.registry.handlers.get(attempt.envelope.name)
+        if attempt.spec is None:
+            return self._without_handler(attempt)
+        if attempt.mark == b"limited":
+            return self._limited(attempt)
+        return self.gating.missing(attempt) if self.gating.concerns(attempt) else None
+
+    def _over(self, attempt: Attempt) -> Item | None:
+        """Return how to settle what nobody may run any more, or nobody of our version."""
+        envelope, settling = attempt.envelope, self.settling
         if envelope.version > _wire.WIRE_VERSION:
             return settling.parked(attempt, version_name(envelope.version))
         stalls = attempt.count - 1
         if stalls > self.worker.max_stalls:
             return settling.buried(attempt, "stalled", f"workers vanished {stalls} times while they ran it", "Stalled")
-        now = self.exchange.clock.now_ms()
+        if envelope.expires_ms is None and envelope.deadline_ms is None:
+            return None
+        now = self.clock.now_ms()
         if envelope.expires_ms is not None and now >= envelope.expires_ms:
             return settling.ended(attempt, JobState.EXPIRED, "expires_in passed before it could start")
-        spec = self.wiring.registry.handlers.get(envelope.name)
-        if spec is None:
-            return self._without_handler(attempt)
-        if envelope.deadline_ms is not None and now >= envelope.deadline_ms:
+        if envelope.deadline_ms is not None and now >= envelope.deadline_ms and self._has_handler(attempt):
             return settling.buried(attempt, "deadline passed", "its deadline passed before this attempt", "Deadline")
-        attempt.spec = spec
         return None
+
+    def _has_handler(self, attempt: Attempt) -> bool:
+        return attempt.envelope.name in self.wiring.registry.handlers
+
+    def _limited(self, attempt: Attempt) -> Item:
+        """Return how to settle a job whose handler does not let it wait for a limit."""
+        said = "it met a closed rate limit"
+        if is_buried(attempt):
+            return self.settling.buried(attempt, "rate limited", said, "RateLimited")
+        return self.settling.ended(attempt, JobState.CANCELLED, "rate limited")
+
+    def learn(self, rules: Mapping[bytes, bytes]) -> None:
+        """Take note of the blocks and limits set live."""
+        self.gating.learn(rules)
 
     def _without_handler(self, attempt: Attempt) -> Item:
         name = attempt.envelope.name
@@ -145,6 +220,9 @@ class Joint:
     def heartbeat(self) -> bytes:
         """Return what people shall see of this worker."""
         now = time.monotonic()
+        if now > self._declare_next:
+            # The offset of limits by the clock follows daylight saving.
+            self._declaring = asyncio.get_running_loop().create_task(self.declare())
         running = self.exchange.table.running
         return msgspec.msgpack.encode(
             Heartbeat(
@@ -167,6 +245,29 @@ class Joint:
             log.exception("outcome cannot be told", extra={"event": "outcome_failed", "job_id": attempt.job_id})
             item = self.settling.raw(attempt, "its outcome could not be told; see the worker's log")
         self.exchange.table.ended(attempt, item)
+
+
+async def all_idle(joints: Sequence[Joint]) -> None:
+    """Return when nothing is due, waiting or active in any queue: the end of a burst."""
+    for ticker in (ticker for joint in joints for ticker in joint.tickers):
+        await ticker.look()  # what is due by now is part of the burst
+    pause = 0.02
+    while True:
+        if all(joint.exchange.is_empty and not joint.exchange.hungry for joint in joints):
+            counts = [await joint.queue.counts() for joint in joints]
+            if not any(one.active or one.due or (one.waiting and not one.paused) for one in counts):
+                return
+            for joint in joints:
+                joint.exchange.ring()
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, BURST_LOOK)
+
+
+async def all_empty(exchanges: Sequence[Exchange]) -> None:
+    """Return when no exchange holds a job."""
+    # Looked at, not waited for: it becomes true in a dozen places, and only a stopping worker asks.
+    while not all(exchange.is_empty for exchange in exchanges):  # noqa: ASYNC110 - see above
+        await asyncio.sleep(0.01)
 
 
 def version_name(version: int) -> str:

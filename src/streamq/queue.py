@@ -10,19 +10,18 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 from . import reading, sending
 from . import settings as _settings
-from ._core import envelope as _wire
-from ._core import names, units
+from ._core import flow_options, names
 from ._core import options as _options
-from ._core.envelope import Record
 from ._core.handler import HandlerSpec, Middleware, Registry
 from ._core.lifecycle import JobState
 from ._core.options import HandlerOptions, JobOptions, Priority
 from ._core.signature import REFUSED, Signature, encode_value
 from ._core.units import Seconds
-from ._store import desk, inspector
+from ._store import desk
 from ._store.link import redacted
 from ._store.producer import Entry
 from ._store.session import Store
+from .controls import Controls
 from .dlq import DeadLetters
 from .errors import ConfigError, InvalidPayload, StreamqError
 from .handler import Decorate, Handler, is_dependency, kind_of
@@ -35,7 +34,7 @@ R = TypeVar("R")
 Opens = TypeVar("Opens", bound=Callable[[], AsyncIterator[Any]])
 
 
-class Queue:
+class Queue(Controls):
     """A named queue: declares handlers, enqueues jobs, looks them up and controls them. See `QueueOptions`.
 
     Connects on first use. ``async with queue`` flushes and closes what this event loop has open; without it that
@@ -43,11 +42,12 @@ class Queue:
     """
 
     def __init__(self, name: str, **options: Unpack[QueueOptions]) -> None:
+        super().__init__()
         self.name: str = names.checked("queue", name)
         self._settings = _settings.check(options, os.environ)
         self.prefix: str = self._settings.prefix
         self.result_ttl: float = self._settings.result_ttl
-        self._registry = Registry(self.name)
+        self._registry = Registry(self.name, self._settings.flow)
         self._lifespans: list[Lifespan] = []
         self._store: Store | None = None
         self._server: Any = None
@@ -73,6 +73,7 @@ class Queue:
             spec = HandlerSpec(
                 name, fn, signature, policy, kind=kind_of(name, fn, options),
                 lane=int(options.get("priority", Priority.NORMAL)), keep_result=options.get("keep_result", False),
+                flow=flow_options.check_handler(options, self._settings.flow, name, signature.names),
             )  # fmt: skip
             if spec.kind == "process" and (signature.dependencies or signature.wants_context):
                 raise ConfigError("pool", "process", f"{name!r} cannot have Context or Depends in another process")
@@ -111,6 +112,7 @@ class Queue:
             keep_completed=settings.keep_completed,
             keep_dead=settings.keep_dead,
             lifespans=tuple(self._lifespans),
+            lanes=settings.lanes,
         )
 
     # -- enqueue ------------------------------------------------------------------------------------
@@ -142,7 +144,7 @@ class Queue:
                 raise InvalidPayload(name, str(problem)) from None
         else:
             args = known.signature.encode(known.signature.bind((), given))
-        return JobSpec(self, name, args, checked)
+        return JobSpec(self, name, args, checked, self._registry.plan(name, checked, args))
 
     async def enqueue_many(
         self, jobs: Iterable[JobSpec[R]], /, *, chunk: int | None = None, every: Seconds | None = None
@@ -170,7 +172,7 @@ class Queue:
             raise
         sending.raise_if_any(entries, receipts)
         return [
-            Job(self, entry.job_id, returns=self._returns(spec.name), created=receipt is None, acknowledged=True)
+            sending.handle(self, entry.job_id, self._returns(spec.name), receipt)
             for entry, spec, receipt in zip(entries, specs, receipts, strict=True)
         ]
 
@@ -181,7 +183,7 @@ class Queue:
         receipt = await store.session().producer.one(entry)
         if isinstance(receipt, StreamqError):
             raise receipt
-        return Job(self, entry.job_id, returns=returns, created=receipt is None, acknowledged=True)
+        return sending.handle(self, entry.job_id, returns, receipt)
 
     async def _entry(self, store: Store, spec: JobSpec[Any]) -> Entry:
         if spec.owner is not self:
@@ -224,55 +226,7 @@ class Queue:
         """Return the workers of this queue; ``alive`` is false after 30 s without a sign of life."""
         return await reading.workers(await self._open())
 
-    # -- control ------------------------------------------------------------------------------------
-
-    async def pause(self, *, reason: str = "") -> bool:
-        """Hand out no more jobs of this queue, anywhere, from the moment this returns; True if that is news.
-
-        Exact: jobs are handed out by one script that looks at the flag. Attempts fetched before go on, among them the
-        few a saturated worker holds ready (at most a tenth of its concurrency).
-        """
-        return await desk.pause(await self._open(), reason)
-
-    async def resume(self) -> bool:
-        """Hand out jobs again; True if the queue was paused."""
-        return await desk.resume(await self._open())
-
-    async def drain(self, *, include_delayed: bool = False) -> int:
-        """Remove what waits and has not started (BullMQ's meaning); returns how many. Running jobs go on."""
-        store = await self._open()
-        total = 0
-        readers = [inspector.waiting, inspector.parked] + ([inspector.delayed] if include_delayed else [])
-        record = _wire.encode(
-            Record(state=str(JobState.CANCELLED), reason="drained", finished_ms=time.time_ns() // 1_000_000)
-        )
-        for reader in readers:
-            cursor = ""
-            while True:
-                page = await reader(store, cursor, 200)
-                ids = [seen.id for seen in page.jobs]
-                removed = 0
-                if ids:
-                    answers = await desk.cancel(store, ids, record, result_ms=int(self.result_ttl * 1000), ask=False)
-                    removed = answers.count("c")
-                total += removed
-                # What was removed is gone from the front; only rank cursors must not move past what slid down.
-                cursor = page.cursor if reader is inspector.waiting or not removed else ""
-                if not page.jobs or (not page.cursor and (reader is inspector.waiting or not removed)):
-                    break
-        return total
-
-    async def clean(self, state: JobState | str, *, older_than: Seconds | None = None) -> int:
-        """Forget finished jobs: "dead" (dead letters) or "completed" (the window); returns how many."""
-        wanted = JobState(state)
-        if wanted is JobState.DEAD:
-            return await self.dlq.purge(older_than=older_than)
-        if wanted is JobState.COMPLETED:
-            age = 0 if older_than is None else units.millis("older_than", older_than)
-            return await desk.clean_window(await self._open(), age)
-        raise ConfigError(
-            "state", str(state), 'clean takes "completed" or "dead"; cancelled and expired leave by result_ttl'
-        )
+    # -- connections --------------------------------------------------------------------------------
 
     async def ping(self) -> float:
         """Return the seconds a round trip to the server takes; raises what stands in its way."""

@@ -110,7 +110,7 @@ async def counts(store: Store) -> Counts:
     paused = meta.get("paused")
     totals = {name: int(meta.get(name, 0)) for name in _TOTALS}
     return Counts(
-        waiting=counted.entries - counted.pending + released,
+        waiting=counted.entries - counted.pending + released + counted.in_lines,
         active=counted.pending - released,
         delayed=counted.delayed,
         parked=counted.parked,

@@ -11,15 +11,16 @@ import msgspec
 
 from ._core import envelope as _wire
 from ._core import options as _options
-from ._core import units
+from ._core import pairs, units
 from ._core.envelope import Envelope
 from ._core.ids import new_id
 from ._core.options import Checked
 from ._core.units import Seconds
-from ._store.producer import Entry, Receipt
+from ._store import lines
+from ._store.producer import Entry, Receipt, Refusal
 from ._store.session import Store
 from .errors import ConfigError, EnqueueManyError, EnqueueUnknown, PayloadTooLarge, StreamqError
-from .job import JobSpec
+from .job import Home, Job, JobSpec
 from .settings import Settings, whole
 
 R = TypeVar("R")
@@ -31,7 +32,7 @@ async def entry(store: Store, settings: Settings, spec: JobSpec[Any], default_la
     if len(spec.args) > settings.max_payload:
         raise PayloadTooLarge(spec.name, len(spec.args), settings.max_payload)
     lane = int(default_lane if options.lane is None else options.lane)  # never an enum: hiredis refuses it
-    if options is _options.DEFAULT:
+    if options is _options.DEFAULT and spec.flow is None:
         body = _wire.encode(Envelope(name=spec.name, args=msgspec.Raw(spec.args), lane=lane))
         return Entry(new_id(), lane, "0", body, custom=False, timeout=settings.enqueue_timeout)
     envelope = _envelope(spec, lane)
@@ -40,7 +41,18 @@ async def entry(store: Store, settings: Settings, spec: JobSpec[Any], default_la
         envelope = _wire.replaced(envelope, expires_ms=now + options.expires_in_ms)
     custom = options.job_id is not None
     body = _wire.encode(envelope)
-    return Entry(options.job_id or new_id(), lane, options.when, body, custom=custom, timeout=settings.enqueue_timeout)
+    made = Entry(options.job_id or new_id(), lane, options.when, body, custom=custom, timeout=settings.enqueue_timeout)
+    if spec.flow is not None:
+        made.record = lines.record(spec.flow, lane, envelope.expires_ms or 0)
+        made.dedup = lines.dedup(spec.flow.dedup)
+    return made
+
+
+def template(spec: JobSpec[Any], default_lane: int, max_payload: int) -> Envelope:
+    """Return the envelope of a job that is to be enqueued again and again; raises `PayloadTooLarge`."""
+    if len(spec.args) > max_payload:
+        raise PayloadTooLarge(spec.name, len(spec.args), max_payload)
+    return _envelope(spec, int(default_lane if spec.options.lane is None else spec.options.lane))
 
 
 class Bulk:
@@ -80,6 +92,21 @@ def raise_if_any(entries: Sequence[Entry], receipts: Sequence[Receipt]) -> None:
     raise EnqueueManyError(done, unknown, {job: error for job, error in refused.items() if job not in unknown})
 
 
+def handle(home: Home, job_id: str, returns: Any, receipt: Receipt) -> Job[Any]:
+    """Return the handle of what became of an enqueue that raised nothing."""
+    if not isinstance(receipt, Refusal):
+        return Job(home, job_id, returns=returns, acknowledged=True)
+    if receipt.reason == "met":
+        job = Job[Any](home, receipt.detail, returns=returns, created=False, acknowledged=True)
+        job.met = receipt.detail
+        return job
+    dropped = receipt.reason in {"limited", "conflict"}
+    job = Job[Any](home, job_id, returns=returns, created=False, acknowledged=not dropped)
+    if dropped:
+        job.refused = "limited" if receipt.reason == "limited" else "conflict"
+    return job
+
+
 def staggered(specs: list[JobSpec[R]], chunk: int | None, every: Seconds | None) -> list[JobSpec[R]]:
     """Return the jobs with due times so that ``chunk`` of them start every ``every`` seconds."""
     if chunk is None and every is None:
@@ -96,7 +123,8 @@ def _later(spec: JobSpec[R], ms: int) -> JobSpec[R]:
         return spec
     when = spec.options.when
     moved = f"+{ms}" if when == "0" else f"{when[0]}{int(when[1:]) + ms}"
-    return JobSpec(spec.owner, spec.name, spec.args, msgspec.structs.replace(spec.options, when=moved))
+    pairs.check_delay(spec.flow.dedup if spec.flow is not None else None, moved)
+    return JobSpec(spec.owner, spec.name, spec.args, msgspec.structs.replace(spec.options, when=moved), spec.flow)
 
 
 def _envelope(spec: JobSpec[Any], lane: int) -> Envelope:

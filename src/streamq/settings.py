@@ -8,18 +8,22 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 
 import msgspec
 
 from . import _embedded
 from ._core import backoff as _backoff
-from ._core import names, retention, units
+from ._core import flow_options, names, retention, units
+from ._core import lanes as _lanes
 from ._core import options as _options
 from ._core.backoff import Backoff, Exponential
+from ._core.flow import QueueFlow
 from ._core.handler import Registry
+from ._core.lanes import LanePolicy
 from ._core.lifecycle import Policy
+from ._core.limits import Group, RateLimit
 from ._core.retention import Keep
 from ._core.units import Seconds
 from .errors import ConfigError
@@ -38,7 +42,13 @@ class QueueOptions(TypedDict, total=False):
     max_pending: unsettled jobs over which enqueue raises QueueFull (None: no bound). max_payload: bytes of encoded
     arguments and of a result (262,144). keep_completed: window of completed jobs (Keep(count=1000)). keep_dead: of dead
     letters (Keep(age=30 days)). result_ttl: seconds a result or the record of an end is kept (3600). enqueue_timeout:
-    seconds an enqueue may take before it raises (10).
+    seconds an enqueue may take before it raises (10). lanes: "strict", a better priority always first (default), or a
+    weight for each of critical, high, normal, low, background. max_wait: seconds after which a lane that better ones
+    keep workers from is served all the same, and while its first job is older gets half of what is taken (None: no
+    bound). rate_limit: how many jobs of the queue may start (`RateLimit`; None: no bound). global_concurrency: how many
+    may run at once over all workers (None: no bound). group: what holds for each group of jobs (`Group`; without it
+    groups only take fair turns). limits: named limits that jobs refer to by rate_key, each a RateLimit or a number of
+    jobs that may run at once.
     """
 
     url: str | None
@@ -52,6 +62,12 @@ class QueueOptions(TypedDict, total=False):
     keep_dead: Keep
     result_ttl: Seconds
     enqueue_timeout: Seconds
+    lanes: Literal["strict"] | Mapping[str, int]
+    max_wait: Seconds | None
+    rate_limit: RateLimit | None
+    global_concurrency: int | None
+    group: Group | None
+    limits: Mapping[str, RateLimit | int]
 
 
 class Wiring(msgspec.Struct, frozen=True):
@@ -63,6 +79,7 @@ class Wiring(msgspec.Struct, frozen=True):
     keep_completed: Keep
     keep_dead: Keep
     lifespans: Sequence[Lifespan]
+    lanes: LanePolicy
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -77,6 +94,8 @@ class Settings(msgspec.Struct, frozen=True):
     keep_dead: Keep
     result_ttl: float
     enqueue_timeout: float
+    lanes: LanePolicy
+    flow: QueueFlow
 
 
 def check(options: QueueOptions, environ: Mapping[str, str]) -> Settings:
@@ -101,6 +120,13 @@ def check(options: QueueOptions, environ: Mapping[str, str]) -> Settings:
         keep_dead=retention.checked("keep_dead", options.get("keep_dead", Keep(age=30 * 86_400.0))),
         result_ttl=units.seconds("result_ttl", options.get("result_ttl", 3600.0), least=1),
         enqueue_timeout=units.seconds("enqueue_timeout", options.get("enqueue_timeout", 10.0), least=0.001),
+        lanes=_lanes.checked(options.get("lanes", "strict"), options.get("max_wait")),
+        flow=flow_options.check_queue(
+            options.get("rate_limit"),
+            options.get("global_concurrency"),
+            options.get("group"),
+            options.get("limits", {}),
+        ),
     )
 
 

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from uncalled_for import SharedContext
 
@@ -23,17 +23,16 @@ from ._runtime.control import Control
 from ._runtime.exchange import Exchange
 from ._runtime.keeper import Keeper
 from ._runtime.slots import Slots
-from ._store.link import LinkDown, redacted
-from .errors import ConfigError, RedisUnavailable, StreamqError
-from .joint import Joint
+from .errors import ConfigError, StreamqError
+from .joint import Joint, all_empty, all_idle
 from .queue import Queue
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler  # loads croniter, which only those with a scheduler need
 
 log: logging.Logger = logging.getLogger("streamq.worker")
 
 FLUSH = 3.0  # seconds the last settlements get at stop, after the grace period
-
-
-BURST_LOOK = 0.05  # seconds between two looks whether a burst is over; only an idle worker asks the server
 
 
 class Worker:
@@ -43,10 +42,11 @@ class Worker:
     others (15: with a sweep every 2 s they are back within 18 s). grace: seconds running jobs get at stop (25: below
     Kubernetes' 30, which ends in SIGKILL). max_stalls: how often workers may vanish with a job before it is buried (2).
     log_payload: whether log records may hold arguments and error texts (False: they may be personal data).
-    wait_for_redis: seconds to wait for a server at start (0: raise at once).
+    wait_for_redis: seconds to wait for a server at start (0: raise at once). scheduler: one or several whose ticks this
+    worker fires; their queues must be among its own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the public constructor: what it takes is fixed, and each has a default
         self,
         queues: Queue | Sequence[Queue],
         *,
@@ -57,12 +57,18 @@ class Worker:
         name: str | None = None,
         log_payload: bool = False,
         wait_for_redis: Seconds = 0.0,
+        scheduler: Scheduler | Sequence[Scheduler] | None = None,
     ) -> None:
         self.queues: tuple[Queue, ...] = (queues,) if isinstance(queues, Queue) else tuple(queues)
         if not self.queues:
             raise ConfigError("queues", (), "give at least one Queue")
         if len({(queue.prefix, queue.name) for queue in self.queues}) != len(self.queues):
             raise ConfigError("queues", [queue.name for queue in self.queues], "names a queue twice")
+        given = scheduler if isinstance(scheduler, Sequence) else [scheduler]
+        self.schedulers: tuple[Scheduler, ...] = tuple(one for one in given if one is not None)
+        for one in self.schedulers:
+            if one.queue not in self.queues:
+                raise ConfigError("scheduler", one, f"is of queue {one.queue.name!r}, which this worker does not serve")
         if isinstance(concurrency, bool) or not 1 <= concurrency <= 100_000:
             raise ConfigError("concurrency", concurrency, "give a whole number from 1 to 100,000")
         if not 0 <= max_stalls <= 100:
@@ -153,6 +159,7 @@ class Worker:
         for queue in self.queues:
             await self._join(queue)
         self._keeper = Keeper([joint.exchange for joint in self._joints], self.lease)
+        await self._plan()
         await self._listen()
         for joint in self._joints:
             joint.exchange.on_tick = self._ticked
@@ -160,6 +167,8 @@ class Worker:
             joint.executor.root = contextvars.copy_context()
             self._spawn(joint.exchange.run())
             self._spawn(joint.bell.run())
+            for ticker in joint.tickers:
+                self._spawn(ticker.run())
         log.info(
             "worker started",
             extra={
@@ -170,11 +179,16 @@ class Worker:
             },
         )
 
+    async def _plan(self) -> None:
+        for scheduler in self.schedulers:
+            joint = next(one for one in self._joints if one.queue is scheduler.queue)
+            joint.tickers.append(await scheduler.open())
+
     async def _listen(self) -> None:
         """Subscribe before the first look at the queues, so that nothing falls between; two seconds must do."""
         channels: dict[str, dict[bytes, Any]] = {}
         for joint in self._joints:
-            channels.setdefault(joint.exchange.url, {})[joint.control_channel] = joint.exchange.hear
+            channels.setdefault(joint.exchange.url, {})[joint.control_channel] = joint.hear
         for url, heard in channels.items():
             control = Control(url, heard, self._look_again)
             self._spawn(control.run())
@@ -184,22 +198,13 @@ class Worker:
 
     def _look_again(self) -> None:
         for joint in self._joints:
-            joint.exchange.look_again()
+            joint.look_again()
 
     async def _join(self, queue: Queue) -> None:
         store = (await queue.stores())[0]
         joint = Joint(self, queue, store, self._slots)
         self._joints.append(joint)
-        deadline = time.monotonic() + self._wait_for_redis
-        while True:
-            try:
-                await joint.exchange.connect()
-                break
-            except LinkDown as problem:
-                if time.monotonic() >= deadline:
-                    raise RedisUnavailable(redacted(joint.exchange.url), problem.reason) from None
-                await asyncio.sleep(0.2)
-        await store.session().announce()
+        await joint.connect(store, self._wait_for_redis)
         states = [await self._stack.enter_async_context(lifespan()) for lifespan in joint.wiring.lifespans]
         joint.executor.state = states[0] if len(states) == 1 else states or None
 
@@ -223,7 +228,7 @@ class Worker:
         The death of any loop ends the worker loudly: one that looks alive and does nothing is the worst failure of all.
         """
         stopping = asyncio.create_task(self._stopping.wait())
-        emptied = asyncio.create_task(self._until_idle()) if burst else None
+        emptied = asyncio.create_task(all_idle(self._joints)) if burst else None
         watched: list[asyncio.Task[Any]] = [stopping, *self._tasks, *([emptied] if emptied else [])]
         try:
             done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
@@ -236,19 +241,6 @@ class Worker:
             stopping.cancel()
             if emptied is not None:
                 emptied.cancel()
-
-    async def _until_idle(self) -> None:
-        pause = 0.02
-        while True:
-            idle = all(joint.exchange.is_empty and not joint.exchange.hungry for joint in self._joints)
-            if idle:
-                counts = [await queue.counts() for queue in self.queues]
-                if not any(one.active or one.due or (one.waiting and not one.paused) for one in counts):
-                    return
-                for joint in self._joints:
-                    joint.exchange.ring()
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, BURST_LOOK)
 
     # -- stop ---------------------------------------------------------------------------------------
 
@@ -281,7 +273,7 @@ class Worker:
 
     async def _grace(self, exchanges: Sequence[Exchange]) -> None:
         hurry = asyncio.create_task(self._hurry.wait())
-        empty = asyncio.create_task(_empty(exchanges))
+        empty = asyncio.create_task(all_empty(exchanges))
         try:
             await asyncio.wait((hurry, empty), timeout=self.grace, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -291,10 +283,4 @@ class Worker:
     async def _flushed(self, exchanges: Sequence[Exchange]) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH):
-                await _empty(exchanges)
-
-
-async def _empty(exchanges: Sequence[Exchange]) -> None:
-    # Looked at, not waited for: it becomes true in a dozen places, and only a stopping worker asks.
-    while not all(exchange.is_empty for exchange in exchanges):  # noqa: ASYNC110 - see above
-        await asyncio.sleep(0.01)
+                await all_empty(exchanges)

@@ -15,6 +15,8 @@ KINDS = {name: kind for name, kind in vars(errors).items() if inspect.isclass(ki
 RAISED: list[StreamqError] = [
     errors.ConfigError("timeout", -1, "must be at least 0 s"),
     errors.UnknownHandler("mail", "sned", ["send"], "; did you mean 'send'?"),
+    errors.UnknownLimit("twillio", ["twilio", "sendgrid"]),
+    errors.ConflictingOptions(("debounce", "delay"), "debounce and delay cannot be combined: drop one."),
     errors.InvalidPayload("send", "missing required field `body`"),
     errors.PayloadTooLarge("send", 300_000, 262_144),
     errors.RedisUnavailable("redis://localhost", "connection refused"),
@@ -25,6 +27,7 @@ RAISED: list[StreamqError] = [
     errors.EnqueueUnknown("id", "connection lost"),
     errors.EnqueueManyError(["a"], ["b"], {"c": errors.QueueFull("mail", "c", 5)}),
     errors.QueueFull("mail", "id", 1000),
+    errors.GroupFull("mail", "shop_42", "id", 10_000, 10_000),
     errors.JobStateError("id", "remove", "active", "cancel it"),
     errors.ResultError("id", "has no result"),
     errors.JobDead("id", "attempts exhausted", "ValueError", "no"),
@@ -75,3 +78,11 @@ def test_those_with_a_builtin_relative_are_caught_by_it(kind: str, builtin: type
 def test_whether_a_failed_enqueue_was_sent_is_said() -> None:
     assert not errors.EnqueueTimeout.sent
     assert errors.EnqueueUnknown.sent
+
+
+def test_a_full_group_says_what_to_do() -> None:
+    error = errors.GroupFull("delivery", "shop_42", "id", 10_000, 10_000)
+    assert isinstance(error, errors.EnqueueError)
+    assert str(error) == (
+        "group 'shop_42' of 'delivery' has 10000 waiting jobs (limit 10000). Retry later or raise Group(size=)."
+    )

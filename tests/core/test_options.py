@@ -8,7 +8,17 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from streamq import Exponential, Fixed, HandlerOptions, JobOptions, Linear, Priority, Queue, QueueOptions
+from streamq import (
+    Dedup,
+    Exponential,
+    Fixed,
+    HandlerOptions,
+    JobOptions,
+    Linear,
+    Priority,
+    Queue,
+    QueueOptions,
+)
 from streamq._core.lifecycle import Policy
 from streamq._core.options import DEFAULT, Checked, check_handler, check_job
 from streamq.errors import ConfigError
@@ -37,7 +47,25 @@ GOOD_JOB: dict[str, list[tuple[Any, str, Any]]] = {
     "expires_in": [(60, "expires_in_ms", 60_000)],
     "deadline": [(NOON, "deadline_ms", NOON_MS)],
     "keep_result": [(True, "keep_result", True), (False, "keep_result", False)],
+    "group": [("shop_42", "group", "shop_42"), ("ä" * 64, "group", "ä" * 64)],
+    "rate_key": [("twilio", "rate_key", "twilio")],
+    "cost": [(1, "cost", 1), (5, "cost", 5)],
+    "dedup": [(Dedup("cart:42"), "dedup", Dedup("cart:42"))],
 }
+
+BAD_TEXT: list[tuple[Any, str]] = [
+    ("", "1 to 128 bytes"), ("ä" * 65, "1 to 128 bytes"), ("a\n", "printable text"), (42, "text"), (None, "text")
+]  # fmt: skip
+BAD_COUNT: list[tuple[Any, str]] = [
+    (0, "whole number from 1"), (-1, "from 1"), (True, "from 1"), (1.5, "from 1"), ("9", "from 1"), (10**10, "from 1")
+]  # fmt: skip
+BAD_RATE: list[tuple[Any, str]] = [(50, "give RateLimit(count, per=seconds)"), ("50/s", "give RateLimit")]
+BAD_DEDUP: list[tuple[Any, str]] = [("cart:42", 'give Dedup("key")'), (None, "give Dedup")]
+BAD_KEY: list[tuple[Any, str]] = [
+    ("to", "'to' is no argument"),
+    (5, "name of an argument, or a function"),
+    (str, "or a"),
+]
 
 BAD_JOB: dict[str, list[tuple[Any, str]]] = {
     "delay": [(-1, "at least 0 s"), ("5", "give seconds"), (True, "give seconds"), (10**10, "not milliseconds")],
@@ -52,6 +80,10 @@ BAD_JOB: dict[str, list[tuple[Any, str]]] = {
     "expires_in": [(0, "at least 0.001 s"), (-5, "at least"), (NOON, "give seconds")],
     "deadline": [(NAIVE, "is naive"), (60, "give an aware datetime"), (timedelta(hours=1), "give an aware datetime")],
     "keep_result": [("no", "give True or False"), (1, "give True or False"), (None, "give True or False")],
+    "group": BAD_TEXT,
+    "rate_key": BAD_TEXT,
+    "cost": BAD_COUNT,
+    "dedup": BAD_DEDUP,
 }
 
 BAD_HANDLER: dict[str, list[tuple[Any, str]]] = {
@@ -68,6 +100,14 @@ BAD_HANDLER: dict[str, list[tuple[Any, str]]] = {
     "priority": BAD_JOB["priority"],
     "keep_result": BAD_JOB["keep_result"],
     "pool": [("fork", '"thread" or "process"'), ("async", '"thread" or "process"')],
+    "concurrency": BAD_COUNT,
+    "rate_limit": BAD_RATE,
+    "rate_key": BAD_KEY,
+    "on_limit": [("raise", "use one of 'wait', 'drop', 'bury'"), (None, "use one of")],
+    "concurrency_key": BAD_KEY,
+    "key_concurrency": [*BAD_COUNT, (2, "is for each value of concurrency_key=")],
+    "on_conflict": [("cancel", "use one of 'queue', 'drop', 'cancel_running'"), (None, "use one of")],
+    "dedup": [("cart:42", 'give Dedup("key")')],
 }
 
 BAD_QUEUE: dict[str, list[tuple[Any, str]]] = {
@@ -82,6 +122,20 @@ BAD_QUEUE: dict[str, list[tuple[Any, str]]] = {
     "keep_dead": [(timedelta(days=30), "give Keep"), (None, "give Keep")],
     "result_ttl": [(0, "at least 1 s"), (-1, "at least 1 s"), ("1h", "give seconds"), (10**10, "not milliseconds")],
     "enqueue_timeout": [(0, "at least 0.001 s"), (None, "give seconds")],
+    "rate_limit": BAD_RATE,
+    "global_concurrency": BAD_COUNT,
+    "group": [(5, "give Group("), ("shop_42", "give Group(")],
+    "limits": [
+        ([], "give a dict"),
+        (None, "give a dict"),
+        ({"a": "80/s"}, "give RateLimit(count, per=seconds), or a concurrency"),
+        ({"a": True}, "give RateLimit"),
+        ({"a": 0}, "whole number from 1"),
+        ({"a b": 1}, "1 to 200 letters"),
+        ({"a=b": 1}, "1 to 200 letters"),
+        ({"a" * 129: 1}, "1 to 128 bytes"),
+        ({5: 1}, "1 to 200 letters"),
+    ],
 }
 
 

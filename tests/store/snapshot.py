@@ -17,7 +17,7 @@ NUL = "\0"
 
 FOR_EVER = frozenset(
     {"m", "i", *(f"l{lane}" for lane in range(5)), "t", "d", "b", "p", "x", "xi", "w", "wd", "wt", "c", "wk", "wb"}
-    | {"bell"}
+    | {"bell", "s", "ss", "st"}
 )
 """The keys of the catalogue that need no TTL: bounded by something else, as the catalogue says."""
 

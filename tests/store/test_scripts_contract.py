@@ -183,7 +183,7 @@ def test_a_script_is_known_by_the_digest_of_what_is_sent(verb: str) -> None:
 
 def test_only_what_adds_jobs_is_refused_when_memory_is_short() -> None:
     allowed = {verb for verb in VERBS if scripts.script(verb).source.startswith(b"#!lua flags=allow-oom\n")}
-    assert set(VERBS) - allowed == {"enqueue", "replay"}
+    assert set(VERBS) - allowed == {"enqueue", "replay", "fire"}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lupa") is None, reason="lupa is in the group lint")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from streamq import Context, Depends, Exponential, Fixed, Job, JobSpec, Keep, Priority, Queue, Retry, Snooze, Worker
+from streamq import Arg, Context, Dedup, Depends, Exponential, Fixed, Group, Job, JobSpec, Keep, Priority, Queue
+from streamq import RateLimit, Retry, Snooze, Worker
 
 queue = Queue("delivery")
 
@@ -78,6 +79,26 @@ def no_pool() -> None: ...
 async def delayed() -> None: ...
 
 
+@queue.handler("a number is no rate limit", rate_limit=50)  # E: mypy,pyright
+async def number_limit() -> None: ...
+
+
+@queue.handler("no policy", on_limit="raise")  # E: mypy,pyright
+async def no_policy() -> None: ...
+
+
+@queue.handler("no key", rate_limit=RateLimit(5), rate_key=5)  # E: mypy,pyright
+async def no_key() -> None: ...
+
+
+@queue.handler("a key that is no text", concurrency_key=lambda job: 5)  # E: mypy,pyright
+async def no_text() -> None: ...
+
+
+@queue.handler("group belongs to a job", group="shop_42")  # E: mypy,pyright
+async def grouped() -> None: ...
+
+
 @queue.handler(5)  # E: mypy,pyright
 async def no_name() -> None: ...
 
@@ -104,6 +125,11 @@ async def options() -> None:
     await queue.enqueue("delivery:send", ["hi"])  # E: mypy,pyright
     await queue.enqueue(send, {"body": "hi"})  # E: mypy,pyright
     queue.spec("delivery:send", timeout="30s")  # E: mypy,pyright
+    send.with_options(group=42)  # E: mypy,pyright
+    send.with_options(rate_key=RateLimit(5))  # E: mypy,pyright
+    send.with_options(cost="2")  # E: mypy,pyright
+    send.with_options(dedup="cart:42")  # E: mypy,pyright
+    send.with_options(concurrency=5)  # E: mypy,pyright
 
 
 async def bulk(job: Job[str]) -> None:
@@ -134,7 +160,25 @@ def construction() -> None:
     Worker("q")  # E: mypy,pyright
     Worker(queue, 10)  # E: mypy,pyright
     Worker(queue, concurrency="10")  # E: mypy,pyright
+    Queue("q", rate_limit=50)  # E: mypy,pyright
+    Queue("q", group=5)  # E: mypy,pyright
+    Queue("q", limits={"twilio": "80/s"})  # E: mypy,pyright
     Keep(count="10")  # E: mypy,pyright
+    RateLimit("50")  # E: mypy,pyright
+    RateLimit(50, 1, 10)  # E: mypy,pyright
+    RateLimit(50, align="day")  # E: mypy,pyright
+    RateLimit(50).count = 60  # E: mypy,pyright
+    Group(rate=10)  # E: mypy,pyright
+    Group(limit=5)  # E: mypy,pyright
+    Dedup("a", "throttle")  # E: mypy,pyright
+    Dedup("a", mode="latest")  # E: mypy,pyright
+    Dedup(by="contact_id")  # E: mypy,pyright
+    Arg(5)  # E: mypy,pyright
+    Arg("a") < None  # E: mypy,pyright
+    Arg("a").startswith(5)  # E: mypy,pyright
+    Arg("a") & (Arg("b") == 1) == 1  # E: pyright
+    (Arg("a") == 1) & 5  # E: mypy,pyright
+    (Arg("a") == 1) & Arg("b")  # E: pyright
     Fixed("5")  # E: mypy,pyright
     Exponential()  # E: mypy,pyright
     Retry(after="5")  # E: mypy,pyright
@@ -153,3 +197,32 @@ async def reading() -> None:
     await queue.dlq.replay("id", priority="high")  # E: mypy,pyright
     [dead.id for dead in queue.dlq.list()]  # E: mypy,pyright
     (await queue.counts()).waitng  # E: mypy,pyright
+
+
+# -- schedules -----------------------------------------------------------------------------------------------------
+
+from streamq import Scheduler
+
+scheduler = Scheduler(queue)
+
+
+@scheduler.every(15, id="needs")  # E: mypy,pyright
+async def needs(n: int) -> None: ...
+
+
+@scheduler.cron("0 2 * * *", id="misfire", misfire="twice")  # E: mypy,pyright
+async def misfires() -> None: ...
+
+
+@scheduler.cron("0 2 * * *")  # E: mypy,pyright
+async def nameless() -> None: ...
+
+
+async def schedules() -> None:
+    await scheduler.upsert("x", send, every=15)  # E: mypy,pyright
+    await scheduler.upsert("x", send.job("c_1", body="hi"), every="15")  # E: mypy,pyright
+    await scheduler.upsert("x", send.job("c_1", body="hi"), at="tomorrow")  # E: mypy,pyright
+    await scheduler.upsert("x", send.job("c_1", body="hi"), every=15, misfires="skip")  # E: mypy,pyright
+    await scheduler.pause(5)  # E: mypy,pyright
+    Worker(queue, scheduler=queue)  # E: mypy,pyright
+    Scheduler("delivery")  # E: mypy,pyright

@@ -10,16 +10,19 @@ from typing import Annotated, Any, assert_type
 import msgspec
 
 from streamq import (
+    Arg,
     AttemptInfo,
     BoundHandler,
     Context,
     Counts,
     DeadLetter,
+    Dedup,
     Depends,
     Discard,
     Exponential,
     Fatal,
     Fixed,
+    Group,
     Handler,
     Job,
     JobInfo,
@@ -30,6 +33,7 @@ from streamq import (
     Linear,
     Priority,
     Queue,
+    RateLimit,
     RateLimited,
     Replayed,
     Retry,
@@ -187,6 +191,51 @@ assert_type(only_context, Handler[[], dict[str, int]])
 assert_type(send.name, str)
 
 
+# -- when and how much -------------------------------------------------------------------------------------------------
+
+per_customer = Group(concurrency=5, rate=RateLimit(10), size=10_000, weight=2, reserve=0.1)
+limited = Queue(
+    "limited",
+    rate_limit=RateLimit(50, per=timedelta(seconds=1), burst=10),
+    global_concurrency=200,
+    group=per_customer,
+    limits={"twilio": RateLimit(80), "quota": RateLimit(1000, 86_400, align="clock", tz="Europe/Athens"), "slots": 3},
+)
+
+
+@limited.handler(
+    "keyed",
+    concurrency=20,
+    rate_limit=RateLimit(10, per=1),
+    rate_key="channel",
+    on_limit="drop",
+    concurrency_key=lambda job: f"{job['contact_id']}",
+    key_concurrency=2,
+    on_conflict="cancel_running",
+    dedup=Dedup(by=("contact_id", "channel")),
+)
+async def keyed(contact_id: str, channel: str = "sms") -> str:
+    return contact_id + channel
+
+
+async def flow() -> None:
+    bound = keyed.with_options(group="shop_42", rate_key="twilio", cost=2, dedup=Dedup("cart:42"))
+    assert_type(await bound.enqueue("c_1"), Job[str])
+    await keyed.with_options(dedup=Dedup("cart:42", mode="debounce", ttl=5, max_wait=timedelta(minutes=1))).enqueue("c")
+    await keyed.with_options(dedup=Dedup("a", mode="throttle", ttl=5, scope="group", replace_priority=True)).enqueue("c")
+    await limited.enqueue("keyed", {"contact_id": "c_1"}, group="shop_42", dedup=Dedup("a", mode="keep_last"))
+    Queue("without", rate_limit=None, global_concurrency=None, group=None, limits={"twilio": RateLimit(80)})
+    assert_type(RateLimit(5, timedelta(days=1)).count, int)
+    assert_type(per_customer.rate, RateLimit | None)
+
+
+def conditions() -> None:
+    greek = (Arg("country") == "GR") | Arg("address.country").in_("GR", "CY") | Arg("phone").startswith("+30")
+    large = ~(Arg("items")[0]["price"] <= 9.5) & (Arg("n") != 5) & (Arg("n") >= 1) & (Arg("done") == None)  # noqa: E711
+    assert_type(str(greek & large), str)
+    assert_type(greek.matches({"country": "GR"}), bool)
+
+
 # -- enqueueing --------------------------------------------------------------------------------------------------------
 
 
@@ -328,3 +377,51 @@ async def wider(job: Job[str], spec: JobSpec[Point], bound: BoundHandler[[], boo
     d: BoundHandler[[], int] = bound
     e: list[JobSpec[object]] = [spec, send.job("c_1", "hi")]
     print(a, b, c, d, e)
+
+
+# -- schedules -----------------------------------------------------------------------------------------------------
+
+from streamq import ScheduleInfo, Scheduler  # noqa: E402 - beside its use
+
+scheduler = Scheduler(queue, tz="Europe/Athens")
+
+
+@scheduler.cron("0 2 * * *", id="daily_cleanup", tz="UTC", misfire="fire_once", max_attempts=3)
+async def cleanup() -> int:
+    return 1
+
+
+@scheduler.every(15, id="poll", misfire="catch_up", catch_up=5, start=datetime.now(UTC), limit=3)
+async def poll(ctx: Context, db: DB = Depends(get_value)) -> str:
+    return ctx.job_id
+
+
+@scheduler.every(timedelta(minutes=1), id="blocking_poll")
+def blocking_poll(optional: int = 1) -> bytes:
+    return b""
+
+
+@scheduler.cron("@daily", id="again")
+@queue.handler("existing")
+async def existing(n: int = 5) -> bool:
+    return True
+
+
+async def schedules() -> None:
+    assert_type(cleanup, Handler[[], int])
+    assert_type(poll, Handler[[], str])
+    assert_type(blocking_poll, Handler[[], bytes])
+    assert_type(await cleanup.enqueue(), Job[int])
+    assert_type(await scheduler.upsert("welcome", send.job("c_1", body="hi"), cron="0 9 * * MON"), bool)
+    await scheduler.upsert("welcome", send.job("c_1", body="hi"), every=15)
+    await scheduler.upsert("welcome", send.job("c_1", body="hi"), at=datetime.now(UTC), misfire="skip")
+    assert_type(await scheduler.list(), list[ScheduleInfo])
+    assert_type(await scheduler.get("welcome"), ScheduleInfo | None)
+    assert_type(await scheduler.pause("welcome"), bool)
+    assert_type(await scheduler.preview("welcome", 5), list[datetime])
+    assert_type(await scheduler.trigger("welcome"), Job[Any])
+    async with scheduler as running:
+        assert_type(running, Scheduler)
+    async with Worker(queue, scheduler=scheduler):
+        pass
+    await Worker([queue], scheduler=[scheduler]).run()

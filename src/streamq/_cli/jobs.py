@@ -1,4 +1,4 @@
-"""``streamq jobs``: list, show, retry, cancel, remove."""
+"""``streamq jobs``: list, show, retry, cancel, priority, remove."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from .. import Job, JobInfo, Queue
+from .. import Job, JobInfo, Priority, Queue
 from ..errors import JobUnknown
 from . import bulk
 from .connect import awaited, names, one_name, opened
@@ -18,13 +18,15 @@ from .show import emit, job_page, job_table, without_payload
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+LEVEL = click.Choice([one.name.lower() for one in Priority], case_sensitive=False)
+
 PAGE = 500
 """Jobs asked for at a time when all are wanted."""
 
 
 @click.group()
 def jobs() -> None:
-    """List, show, retry, cancel and remove jobs."""
+    """List, show, retry, cancel, move and remove jobs."""
 
 
 def filters(command: F) -> F:
@@ -133,6 +135,17 @@ async def cancel(ids: Sequence[str], **options: Any) -> None:
     """Cancel."""
     unended = ("waiting", "delayed", "parked", "active")
     await _each(bulk.Verb("cancel", "cancelled"), ids, options, unended, unended, lambda job: job.cancel())
+
+
+@_verb("priority", "Move jobs that have not started to another lane, behind those that wait there.")
+@click.option("--to", required=True, type=LEVEL, help="Lane.")
+@awaited
+async def priority(ids: Sequence[str], **options: Any) -> None:
+    """Reprioritise."""
+    level = Priority[options["to"].upper()]
+    fitting = ("waiting", "delayed", "parked")
+    verb = bulk.Verb("move", f"moved to {options['to'].lower()}")
+    await _each(verb, ids, options, fitting, fitting, lambda job: job.set_priority(level))
 
 
 @_verb("remove", "Take jobs that have not started out of the queue, and dead ones away, for good.")

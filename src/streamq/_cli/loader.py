@@ -1,4 +1,4 @@
-"""From "module:attribute" to queues: what the person typed, what they meant, and what stood in the way."""
+"""From "module:attribute" to queues and schedulers: what was typed, what was meant, and what stood in the way."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from .. import Queue, Worker
 from ..errors import AppImportError
 
+if TYPE_CHECKING:
+    from ..scheduler import Scheduler
+
 
 class Loaded(NamedTuple):
-    """The queues of the targets, and the Worker among them, if one of them was a Worker."""
+    """The queues of the targets, and the Worker among them, if one of them was a Worker.
+
+    ``schedulers``: those that were named, and those of the named queues that stand beside them in their modules.
+    """
 
     queues: tuple[Queue, ...]
     worker: Worker | None
+    schedulers: tuple[Scheduler, ...] = ()
 
 
 def targets(given: Sequence[str], app: str | None) -> list[str]:
@@ -52,14 +59,26 @@ def load(wanted: Sequence[str], app_dir: str) -> Loaded:
         sys.path.insert(0, folder)  # a console script starts with the folder of its own script there
     queues: list[Queue] = []
     worker: Worker | None = None
+    named: list[Scheduler] = []
     for target in wanted:
         found = _load(target, folder)
         if isinstance(found, Worker):
             if worker is not None:
                 raise AppImportError(target, "is a second Worker", "give one Worker, or the queues")
             worker = found
+        elif _is_scheduler(found):
+            named.append(found)
         queues += [one for one in _queues(target, found) if one not in queues]
-    return Loaded(tuple(queues), worker)
+    if worker is None:
+        beside = {id(value): value for one in wanted for value in vars(sys.modules[one.partition(":")[0]]).values()}
+        named += [one for one in beside.values() if _is_scheduler(one) and one.queue in queues and one not in named]
+    return Loaded(tuple(queues), worker, tuple(named))
+
+
+def _is_scheduler(found: object) -> TypeGuard[Scheduler]:
+    # An app without one has not loaded the module, and need not.
+    module: Any = sys.modules.get("streamq.scheduler")
+    return module is not None and isinstance(found, module.Scheduler)
 
 
 def _load(target: str, folder: str) -> Any:
@@ -132,10 +151,12 @@ def _queues(target: str, found: Any) -> Sequence[Queue]:
         return (found,)
     if isinstance(found, Worker):
         return found.queues
+    if _is_scheduler(found):
+        return (found.queue,)
     members = cast("Sequence[object]", found) if type(found) in (list, tuple) else ()
     if members:
         queues = [one for one in members if isinstance(one, Queue)]
         if queues and len(queues) == len(members):
             return queues
     kind = type(found).__name__
-    raise AppImportError(target, f"is a {kind}", "name a Queue, a Worker, or a list of Queues")
+    raise AppImportError(target, f"is a {kind}", "name a Queue, a Worker, a Scheduler, or a list of Queues")

@@ -37,12 +37,14 @@ class Place(NamedTuple):
 
 COMMANDS = {
     "worker": Place("worker", "worker", "Run jobs."),
+    "scheduler": Place("scheduler", "scheduler", "Fire the ticks of schedules, without running jobs."),
     "dev": Place("dev", "dev", "Run jobs on a server of its own, and reload on changes."),
     "init": Place("init", "init", "Write a small app.py to start from."),
     "demo": Place("demo", "demo", "Watch a small notification service work, for a few seconds."),
     "send": Place("send", "send", "Enqueue a job."),
     "jobs": Place("jobs", "jobs", "List, show, retry, cancel and remove jobs."),
     "dlq": Place("dlq", "dlq", "List, show, replay and purge dead letters."),
+    "cron": Place("cron", "cron", "List, preview, run, pause, resume and remove schedules."),
     "queues": Place("queues", "queues", "List the queues with their counts."),
     "stats": Place("stats", "stats", "Show the counters of queues, once or again and again."),
     "pause": Place("control", "pause", "Hand out no more jobs of a queue."),

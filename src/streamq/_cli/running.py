@@ -13,7 +13,7 @@ import platform
 import signal
 from collections.abc import Callable, Generator
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from .. import Queue, Worker
 from ..errors import StreamqError
@@ -41,26 +41,27 @@ class Manner(NamedTuple):
     parent: int | None = None
 
 
-def build(loaded: Loaded, given: dict[str, Any]) -> Worker:
+def build(loaded: Loaded, given: dict[str, Any], *, scheduling: bool = True) -> Worker:
     """Return the Worker to run: the app's own, or one of its queues with the options ``given`` on the command line."""
     options = {name: value for name, value in given.items() if value is not None}
     own = loaded.worker
     if own is None:
-        return Worker(loaded.queues, **options)
-    if not options and set(loaded.queues) == set(own.queues):
+        return Worker(loaded.queues, scheduler=loaded.schedulers if scheduling else (), **options)
+    schedulers = tuple(dict.fromkeys((*own.schedulers, *loaded.schedulers))) if scheduling else ()
+    if not options and set(loaded.queues) == set(own.queues) and schedulers == own.schedulers:
         return own
     for name in ("concurrency", "lease", "grace", "max_stalls", "log_payload"):
         options.setdefault(name, getattr(own, name))
-    return Worker(loaded.queues, **options)
+    return Worker(loaded.queues, scheduler=schedulers, **options)
 
 
 def run(worker: Worker, manner: Manner) -> int:
     """Run until told to stop; returns the exit code."""
-    with asyncio.Runner(loop_factory=_loop_factory(manner.loop)) as runner:
+    with asyncio.Runner(loop_factory=loop_factory(manner.loop)) as runner:
         return runner.run(_run(worker, manner))
 
 
-def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     if name == "asyncio":
         return None
     try:
@@ -73,9 +74,9 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _run(worker: Worker, manner: Manner) -> int:
-    signals = _Signals(worker)
+    signals = Signals(worker)
     with signals.caught():
-        server = asyncio.create_task(_server(worker.queues[0], manner.wait_for_redis))
+        server = asyncio.create_task(server_of(worker.queues[0], manner.wait_for_redis))
         asked = asyncio.create_task(signals.asked.wait())
         try:
             await asyncio.wait((server, asked), return_when=asyncio.FIRST_COMPLETED)
@@ -94,7 +95,7 @@ async def _run(worker: Worker, manner: Manner) -> int:
     return 0
 
 
-async def _work(worker: Worker, manner: Manner, signals: _Signals) -> None:
+async def _work(worker: Worker, manner: Manner, signals: Signals) -> None:
     alive = Alive([queue.name for queue in worker.queues])
     alive.open()
     ticking = asyncio.create_task(_tick(alive, manner.parent, signals))
@@ -105,7 +106,7 @@ async def _work(worker: Worker, manner: Manner, signals: _Signals) -> None:
         alive.close()
 
 
-async def _tick(alive: Alive, parent: int | None, signals: _Signals) -> None:
+async def _tick(alive: Alive, parent: int | None, signals: Signals) -> None:
     """Show that the loop turns; stop when the supervisor is gone, since nobody could stop us then."""
     while True:
         alive.touch()
@@ -115,10 +116,32 @@ async def _tick(alive: Alive, parent: int | None, signals: _Signals) -> None:
         await asyncio.sleep(EVERY)
 
 
-class _Signals:
+class Stoppable(Protocol):
+    """What signals are for: a worker, or schedulers."""
+
+    @property
+    def active(self) -> int:
+        """What would be left alone at first."""
+        ...
+
+    @property
+    def grace(self) -> float:
+        """Seconds that would get."""
+        ...
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        ...
+
+    def cancel(self) -> None:
+        """Stop without grace."""
+        ...
+
+
+class Signals:
     """First stops, second cancels, third ends the process. Python's own handlers: they get through a blocked loop."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Stoppable) -> None:
         self.asked = asyncio.Event()
         self._worker = worker
         self._loop = asyncio.get_running_loop()
@@ -158,7 +181,7 @@ class _Signals:
         self._worker.cancel()
 
 
-async def _server(queue: Queue, wait: float) -> str:
+async def server_of(queue: Queue, wait: float) -> str:
     """Return kind and version of the server; raises what keeps us from it."""
     store = (await queue.stores())[0]
     try:

@@ -63,6 +63,9 @@ def log_options(command: F) -> F:
     "--max-stalls", type=click.IntRange(0, 100), help="How often workers may vanish with a job.  [default: 2]"
 )
 @click.option("-b", "--burst", is_flag=True, help="End when nothing is waiting or running.")
+@click.option(
+    "--scheduler/--no-scheduler", default=True, help="Fire the ticks of the app's Schedulers.  [default: yes]"
+)
 @click.option("--reload", is_flag=True, help="Start anew when a Python file changes.")
 @click.option("--reload-dir", multiple=True, type=click.Path(exists=True), help="Watch this instead of --app-dir.")
 @log_options
@@ -75,10 +78,11 @@ def log_options(command: F) -> F:
 @connected
 @click.pass_context
 def worker(ctx: click.Context, /, apps: Sequence[str], **options: Any) -> None:
-    """Run the jobs of APP, "module:attribute" of a Queue, a Worker or a list of Queues.
+    """Run the jobs of APP, "module:attribute" of a Queue, a Worker, a Scheduler or a list of Queues.
 
-    Several APPs become one worker over all their queues. The first SIGTERM or SIGINT lets running jobs finish within
-    --grace, the second cancels them, the third ends the process. Options left out fall back to those of a Worker APP.
+    Several APPs become one worker over all their queues; it also fires the ticks of the Schedulers beside them. The
+    first SIGTERM or SIGINT lets running jobs finish within --grace, the second cancels them, the third ends the
+    process. Options left out fall back to those of a Worker APP.
     """
     for variable, value in (("STREAMQ_URL", chosen(options, "url")), ("STREAMQ_PREFIX", chosen(options, "prefix"))):
         if value:
@@ -101,10 +105,15 @@ def arguments(ctx: click.Context, wanted: Sequence[str]) -> list[str]:
     line = ["worker", *wanted]
     for parameter in ctx.command.params:
         value = ctx.params.get(parameter.name or "")
-        if not isinstance(parameter, click.Option) or parameter.name in OURS or value in (None, False, ()):
+        if not isinstance(parameter, click.Option) or parameter.name in OURS:
             continue
         flag = max(parameter.opts, key=len)
-        line += [flag] if value is True else [f"{flag}={value}"]
+        if value is False and parameter.secondary_opts:
+            line += parameter.secondary_opts  # "--no-..." of a flag that is on by default
+        elif value is True and not parameter.secondary_opts:
+            line += [flag]
+        elif value not in (None, True, False, ()):
+            line += [f"{flag}={value}"]
     return [*line, "--dev"] if ctx.params.get("dev") else line
 
 
@@ -137,4 +146,4 @@ def _run_here(wanted: Sequence[str], options: dict[str, Any]) -> int:
         dev=options["dev"],
         parent=os.getppid() if os.environ.get(SUPERVISOR) == str(os.getppid()) else None,
     )
-    return running.run(running.build(loaded, given), manner)
+    return running.run(running.build(loaded, given, scheduling=options["scheduler"]), manner)

@@ -22,6 +22,9 @@ ERRORS_KEPT = 10
 TRACEBACK_LIMIT = 4096
 """Characters of a traceback kept for an attempt; the end, where the cause is."""
 
+NORMAL = 2
+"""The lane of an envelope that names none."""
+
 MESSAGE_LIMIT = 1024
 """Characters of an error message kept for an attempt."""
 
@@ -65,7 +68,7 @@ class Envelope(msgspec.Struct, omit_defaults=True):
     errors: list[AttemptError] = msgspec.field(name="er", default=[])
     created_ms: int | None = msgspec.field(name="c", default=None)
     origin: str | None = msgspec.field(name="o", default=None)
-    lane: Annotated[int, msgspec.Meta(ge=0, le=4)] = msgspec.field(name="l", default=2)
+    lane: Annotated[int, msgspec.Meta(ge=0, le=4)] = msgspec.field(name="l", default=NORMAL)
 
 
 class Head(msgspec.Struct):
@@ -99,6 +102,8 @@ _encoder = msgspec.msgpack.Encoder()
 _envelope = msgspec.msgpack.Decoder(Envelope)
 _head = msgspec.msgpack.Decoder(Head)
 _record = msgspec.msgpack.Decoder(Record)
+_fields = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_hop = msgspec.msgpack.Decoder(int)
 
 encode = _encoder.encode
 decode = _envelope.decode
@@ -125,6 +130,19 @@ def with_error(errors: Sequence[AttemptError], error: AttemptError) -> list[Atte
     if len(history) > ERRORS_KEPT:
         history = [history[0], *history[-(ERRORS_KEPT - 1) :]]
     return history
+
+
+def moved(data: bytes, lane: int) -> bytes:
+    """Return an encoded envelope with another lane and a higher hop; fields we do not know stay as they are.
+
+    Raises `MALFORMED` for what is no envelope.
+    """
+    fields: dict[str, Any] = dict(_fields.decode(data))
+    fields["h"] = _hop.decode(fields.get("h", b"\x00")) + 1
+    fields.pop("l", None)
+    if lane != NORMAL:
+        fields["l"] = lane
+    return encode(fields)
 
 
 def replaced(envelope: Envelope, **changes: Any) -> Envelope:

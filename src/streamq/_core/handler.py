@@ -6,24 +6,42 @@ import difflib
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
+import msgspec
+
 from ..errors import ConfigError, UnknownHandler
 from . import names
 from .context import Context
+from .flow import Flow, HandlerFlow, QueueFlow, plan
 from .lifecycle import Policy
+from .options import Checked
 from .signature import Signature
 
 Kind = Literal["async", "thread", "process"]
 CallNext = Callable[[Context], Awaitable[Any]]
 Middleware = Callable[[Context, CallNext], Awaitable[Any]]
 
+_UNLIMITED = QueueFlow()
+
 
 class HandlerSpec:
     """One handler: its function, its signature as a codec, its rules.
 
     ``kind``: how it runs. ``lane``: default priority of its jobs. ``keep_result``: keep a record even of None.
+    ``flow``: what its jobs wait for besides their turn; ``queue_flow``: what all jobs of its queue wait for.
     """
 
-    __slots__ = ("function", "keep_result", "kind", "lane", "name", "plain", "policy", "signature")
+    __slots__ = (
+        "flow",
+        "function",
+        "keep_result",
+        "kind",
+        "lane",
+        "name",
+        "plain",
+        "policy",
+        "queue_flow",
+        "signature",
+    )
 
     def __init__(
         self,
@@ -35,6 +53,7 @@ class HandlerSpec:
         kind: Kind,
         lane: int = 2,
         keep_result: bool = False,
+        flow: HandlerFlow | None = None,
     ) -> None:
         self.name: str = name
         self.function: Callable[..., Any] = function
@@ -43,15 +62,25 @@ class HandlerSpec:
         self.kind: Kind = kind
         self.lane: int = lane
         self.keep_result: bool = keep_result
+        self.flow: HandlerFlow | None = flow
+        self.queue_flow: QueueFlow = _UNLIMITED  # that of the registry it is added to
         # Nothing to inject: the arguments go straight in. What a handler does not use costs nothing.
         self.plain: bool = kind == "async" and not signature.wants_context and not signature.dependencies
 
+    def plan(self, options: Checked, args: bytes) -> Flow | None:
+        """Return what a job with these encoded arguments waits for, None for a plain job; raises as `flow.plan`."""
+        arguments = self.signature
+        return plan(
+            self.queue_flow, self.flow, self.name, options, lambda: msgspec.structs.asdict(arguments.decode(args))
+        )
+
 
 class Registry:
-    """The handlers and middleware of one queue."""
+    """The handlers and middleware of one queue, and what all its jobs wait for."""
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, flow: QueueFlow = _UNLIMITED) -> None:
         self.queue = queue
+        self.flow: QueueFlow = flow
         self.handlers: dict[str, HandlerSpec] = {}
         self.middleware: list[Middleware] = []
 
@@ -66,11 +95,19 @@ class Registry:
                 f"is declared already on queue {self.queue!r}, by {other.__module__}.{other.__qualname__}; "
                 "names are wire format, so choose another",
             )
+        spec.queue_flow = self.flow
         self.handlers[spec.name] = spec
 
     def get(self, name: str) -> HandlerSpec | None:
         """Return the handler of this name, None if unknown."""
         return self.handlers.get(name)
+
+    def plan(self, name: str, options: Checked, args: bytes) -> Flow | None:
+        """Return what a job by name waits for; of a handler that is not declared here, what its options alone say."""
+        known = self.handlers.get(name)
+        if known is not None:
+            return known.plan(options, args)
+        return plan(self.flow, None, name, options, lambda: msgspec.msgpack.decode(args))
 
     def unknown(self, name: str) -> UnknownHandler:
         """Return the error for a name nobody declared, with the nearest one."""

@@ -11,9 +11,12 @@ import msgspec
 
 from ..errors import ConfigError
 from . import backoff as _backoff
-from . import names, units
+from . import dedup as _dedup
+from . import gates, limits, names, units
 from .backoff import Backoff, Exponential, Fixed, Linear
+from .dedup import Dedup
 from .lifecycle import Policy
+from .limits import Key, OnConflict, OnLimit, RateLimit
 from .units import Seconds
 
 
@@ -34,7 +37,10 @@ class JobOptions(TypedDict, total=False):
     priority: lane. max_attempts: runs in all, the first included. backoff: wait between runs. timeout: bounds one run.
     job_id: custom id, unique while the job is unsettled, dead, or within ``result_ttl``. headers: text pairs handed to
     the handler. tenant: whose job it is. expires_in: must start by, else it ends as expired. deadline: aware
-    datetime by which all runs must have ended. keep_result: keep a record even of a None result.
+    datetime by which all runs must have ended. keep_result: keep a record even of a None result. group: whose turn it
+    is, such as a customer's id; groups take fair turns within what Queue(group=) allows each. rate_key: a limit of
+    Queue(limits=) that counts this job too, or its key of the handler's rate_limit. cost: what a start takes of rate
+    limits (1). dedup: which jobs are the same one (`Dedup`; instead of the handler's).
     """
 
     delay: Seconds
@@ -49,6 +55,10 @@ class JobOptions(TypedDict, total=False):
     expires_in: Seconds
     deadline: datetime
     keep_result: bool
+    group: str
+    rate_key: str
+    cost: int
+    dedup: Dedup
 
 
 class HandlerOptions(TypedDict, total=False):
@@ -57,7 +67,13 @@ class HandlerOptions(TypedDict, total=False):
     max_attempts: runs in all (queue default 5). backoff: Fixed, Linear, Exponential or a function of the attempt
     (default Exponential(1)). timeout: seconds one run may take (default 30; None: no bound). no_retry: exceptions
     that go straight to the dead letters. pool: "thread" (default for def handlers) or "process". priority: lane
-    of its jobs (NORMAL). keep_result: keep a record even of a None result (False).
+    of its jobs (NORMAL). keep_result: keep a record even of a None result (False). concurrency: how many may run at
+    once over all workers (no bound). rate_limit: how many may start (`RateLimit`; no bound). rate_key: argument, or
+    function of the arguments, for each value of which rate_limit counts apart. on_limit: what becomes of a job that
+    meets a closed rate limit: "wait" (default), "drop" (not enqueued) or "bury". concurrency_key: argument, or function
+    of the arguments, for each value of which at most key_concurrency (1) may run at once. key_concurrency: see
+    concurrency_key. on_conflict: what becomes of a job whose places are taken: "queue" (default: it waits), "drop" (not
+    enqueued) or "cancel_running". dedup: which of its jobs are the same one (`Dedup`).
     """
 
     max_attempts: int
@@ -67,6 +83,14 @@ class HandlerOptions(TypedDict, total=False):
     pool: Literal["thread", "process"]
     priority: Priority
     keep_result: bool
+    concurrency: int
+    rate_limit: RateLimit
+    rate_key: Key
+    on_limit: OnLimit
+    concurrency_key: Key
+    key_concurrency: int
+    on_conflict: OnConflict
+    dedup: Dedup
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -83,6 +107,15 @@ class Checked(msgspec.Struct, frozen=True):
     expires_in_ms: int | None = None
     deadline_ms: int | None = None
     keep_result: bool = False
+    group: str | None = None
+    rate_key: str | None = None
+    cost: int = 1
+    dedup: Dedup | None = None
+
+    @property
+    def flows(self) -> bool:
+        """Whether the job may wait for more than its turn."""
+        return self.cost > 1 or self.group is not None or self.rate_key is not None or self.dedup is not None
 
 
 DEFAULT = Checked()
@@ -114,6 +147,10 @@ def check_job(options: JobOptions) -> Checked:
         expires_in_ms=None if expires is None else units.millis("expires_in", expires, least=0.001),
         deadline_ms=None if deadline is None else units.instant_ms("deadline", deadline),
         keep_result=_flag("keep_result", options.get("keep_result", False)),
+        group=gates.checked("group", options["group"]) if "group" in options else None,
+        rate_key=gates.checked("rate_key", options["rate_key"]) if "rate_key" in options else None,
+        cost=limits.whole("cost", options.get("cost", 1)),
+        dedup=_dedup.checked("dedup", options["dedup"]) if "dedup" in options else None,
     )
     if checked.expires_in_ms is not None and checked.when[0] == "+" and int(checked.when[1:]) >= checked.expires_in_ms:
         raise ConfigError("expires_in", expires, "is not longer than delay, so the job could never start")

@@ -19,7 +19,7 @@ class Attempt:
     """A row of the worker's table.
 
     ``id``, ``token``: job and fence. ``count``: deliveries (count - 1 are stalls). ``touched``: monotonic send time of
-    the call that last confirmed the lease. ``limit``: monotonic end of the run, inf for none. ``begun``: its task
+    the call that last confirmed the lease. ``mark``: what take said of it (take.lua). ``limit``: monotonic end of the run, inf for none. ``begun``: its task
     has run its first step. ``settling``: its settlement is on the way; it stays leased until that was answered.
     """
 
@@ -30,6 +30,7 @@ class Attempt:
         "envelope",
         "id",
         "limit",
+        "mark",
         "settling",
         "spec",
         "started",
@@ -39,11 +40,12 @@ class Attempt:
         "why",
     )
 
-    def __init__(self, job: bytes, token: bytes, count: int, touched: float) -> None:
+    def __init__(self, job: bytes, token: bytes, count: int, touched: float, mark: bytes = b"") -> None:
         self.id: bytes = job
         self.token: bytes = token
         self.count: int = count
         self.touched: float = touched
+        self.mark: bytes = mark
         self.envelope: Envelope = _NO_ENVELOPE
         self.spec: HandlerSpec | None = None
         self.started: float = 0.0
@@ -67,7 +69,7 @@ class Attempt:
     @property
     def fence(self) -> int:
         """Number that rises with every take of the job's life."""
-        return (self.envelope.hop << 20) | int(self.token.rsplit(b":", 1)[1])
+        return (self.envelope.hop << 20) | int(self.token.partition(b"|")[0].rsplit(b":", 1)[1])
 
     def cancel(self, why: Why) -> None:
         """Ask the running handler to stop; the first reason stands."""

@@ -1,4 +1,4 @@
-"""Listens to the control channels of a worker's queues: cancel, earlier due times. Correctness never depends on it."""
+"""Listens to the control channels of queues: cancel, due times, schedules. Correctness never depends on it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from .._store.link import Link, LinkDown, ReplyError
 
 Hear = Callable[[bytes, bytes], None]
-"""Called with the word ("cancel", "due") and its argument (job id, ms since the epoch)."""
+"""Called with the word ("cancel", "due", "schedules") and its argument (job id, ms since the epoch, nothing)."""
 
 
 class Control:

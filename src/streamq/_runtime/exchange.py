@@ -10,9 +10,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from .._core.lanes import LaneOrder
 from .._store import verbs as _verbs
 from .._store.clock import ServerClock
 from .._store.link import Command, Reply, ReplyError, as_reply_error
@@ -40,6 +41,10 @@ Add = Callable[[Command, Callable[[Reply], None]], None]
 
 class Host(Protocol):
     """What an exchange asks of its worker."""
+
+    def learn(self, rules: Mapping[bytes, bytes]) -> None:
+        """Take note of the blocks and limits set live; called before the jobs that came with them are begun."""
+        ...
 
     def heartbeat(self) -> bytes:
         """Return what people shall see of this worker."""
@@ -80,6 +85,7 @@ class Exchange:
         self.hungry: bool = True
         self.stopping: bool = False
         self.paused: bool = False
+        self.lanes: LaneOrder = LaneOrder()
         self.settler: Settler = Settler(verbs)
         self.table: Table = Table(slots, self.settler, self.wake, limits.lease)
         self._verbs = verbs
@@ -95,6 +101,8 @@ class Exchange:
         self._next_tick = 0.0
         self._next_purge = time.monotonic() + 5.0
         self._due = float("inf")
+        self._alarm = float("inf")
+        self._epoch = b""
         self._holds_turn = False
         self._no_sweep_before = 0.0
         self._ghosts_suspected = False
@@ -131,6 +139,10 @@ class Exchange:
         elif word == b"due":
             self._set_due(int(argument))
             self.wake()
+        elif word == b"rules":
+            # Jobs are begun under the rules they were taken with, so that this may come late or never.
+            self._verbs.knows_lines = True
+            self.ring()
 
     def look_again(self) -> None:
         """Messages may have been missed: ask in the next exchange what they would have said."""
@@ -249,7 +261,7 @@ class Exchange:
         loop = asyncio.get_running_loop()
         self._waker = loop.create_future()
         due = float("inf") if self.stopping else self._due  # nothing is promoted any more
-        until = min(self._next_tick, due) - time.monotonic()
+        until = min(self._next_tick, due, self._alarm) - time.monotonic()
         timer = loop.call_later(max(0.0, until), self.wake)
         try:
             await self._waker
@@ -273,9 +285,14 @@ class Exchange:
             self.table.abandon(given_up)
         if settle is not None:
             add(settle, self._settled)
+            if self._verbs.knows_lines and not self.stopping:
+                self.hungry = True  # it gives places in gates back: others may pass now
         if now >= self._due and not self.stopping:
             add(self._verbs.promote(), self._promoted)
             self.hungry = True  # what becomes due is fetched in the same round trip
+        if now >= self._alarm:
+            self._alarm = float("inf")
+            self.hungry = not self.stopping
         if now >= self._next_tick:
             add(self._verbs.tick(self._tick_input(now)), lambda reply: self._ticked(reply, now))
         self._plan_rare(now, add, settling=settle is not None)
@@ -316,7 +333,13 @@ class Exchange:
             if part:
                 add(self._verbs.unpark(want, part), lambda reply: self._unparked(reply, asked))
         if self.hungry:
-            add(self._verbs.fetch(want), lambda reply: self._fetched(reply, asked))
+            order = self.lanes.next(want, asked)
+            if self._verbs.knows_lines:
+                free = max(want, self._slots.free - self.table.ready)
+                take = self._verbs.take(want, order, free, self._slots.concurrency, self._epoch)
+                add(take, lambda reply: self._offered(reply, asked))
+            else:
+                add(self._verbs.fetch(want, order), lambda reply: self._fetched(reply, asked))
 
     def _want(self) -> int:
         """How many jobs to ask for. Saturated workers may hold a tenth more than they run, so that no place waits."""
@@ -375,11 +398,32 @@ class Exchange:
         if self._failed(reply):
             return
         fetched = _verbs.read_fetched(reply)
+        if fetched.why == "flow":
+            self._verbs.knows_lines = True
+            return  # still hungry: asked again in the other way
+        if not self.lanes.is_plain:
+            self.lanes.walked(*_verbs.read_walk(reply), asked)
+        self._got(fetched, asked)
+
+    def _offered(self, reply: Reply, asked: float) -> None:
+        if self._failed(reply):
+            return
+        offer = _verbs.read_offer(reply, self._epoch)
+        if offer.rules is not None:
+            self._epoch = offer.epoch
+            self.host.learn(offer.rules)
+        if not self.lanes.is_plain:
+            adopted = len(offer.fetched.jobs) - sum(one.jobs for one in offer.walk)
+            self.lanes.walked(max(0, adopted), offer.walk, asked)
+        self._alarm = time.monotonic() + offer.alarm_ms / 1000 if offer.alarm_ms >= 0 else float("inf")
+        self._got(offer.fetched, asked)
+
+    def _got(self, fetched: _verbs.Fetched, asked: float) -> None:
         self.clock.heard(fetched.now_ms)
         self._was_full = fetched.why == "full"
         self.paused = fetched.why == "paused"
         self.hungry = self._was_full and not self.stopping
-        if fetched.why not in {"full", "empty", "paused"}:
+        if fetched.why not in {"full", "empty", "paused", "gate"}:
             self._complain(as_reply_error(Exception(fetched.why)), "fetch_failed")
         for job in fetched.jobs:
             self.table.take(job, asked)
@@ -406,6 +450,7 @@ class Exchange:
         if abs(moved) > CLOCK_JUMP_MS:
             self._no_sweep_before = now + self._limits.lease
             log.warning("server clock moved by %.1f s", moved / 1000, extra={"event": "clock_moved", "moved_ms": moved})
+        self._verbs.knows_lines = self._verbs.knows_lines or ticked.epoch != b"0"
         self._holds_turn = ticked.turn == self._verbs.consumer
         self._set_due(ticked.next_due_ms, exact=True)
         self._parked = ticked.parked
@@ -431,6 +476,8 @@ class Exchange:
         self.clock.heard(promoted.now_ms)
         self._holds_turn = promoted.turn == self._verbs.consumer
         self._set_due(promoted.next_due_ms, exact=True)
+        if promoted.left:
+            self._verbs.knows_lines, self._due = True, time.monotonic()
         if promoted.promoted:
             self.hungry = not self.stopping
 

@@ -16,6 +16,7 @@ from .._core.envelope import AttemptError, Record
 from .._core.lifecycle import Bury, End, Failure, JobState, RetryAt, decide, message
 from .._store.verbs import Item
 from .attempt import Attempt, Encoded, Unreadable
+from .gating import limited_gate
 
 log = logging.getLogger("streamq.job")
 
@@ -39,7 +40,7 @@ class Settling:
         if attempt.why == "lost":
             return None
         if attempt.why == "shutdown" and isinstance(error, asyncio.CancelledError):
-            return Item(b"u", attempt.id, attempt.token)
+            return Item(b"U", attempt.id, attempt.token)  # it had started: what it spent of a rate stays spent
         if attempt.why == "cancel" and isinstance(error, asyncio.CancelledError):
             return self.ended(attempt, JobState.CANCELLED, "cancelled while it ran")
         if isinstance(error, Unreadable):
@@ -86,6 +87,12 @@ class Settling:
                 self._say(logging.WARNING, "job retrying", "retrying", attempt, error=error, backoff=wait, trace=trace)
             else:
                 self._say(logging.INFO, f"job {verdict.count}", verdict.count, attempt, backoff=wait)
+            gate = limited_gate(attempt) if verdict.count == "limited" else None
+            if gate is not None:
+                # The gate of its provider stays shut as long; the job keeps its place before it.
+                return Item(
+                    b"l", attempt.id, attempt.token, (verdict.wait_ms or 0, gate, _wire.encode(verdict.envelope))
+                )
             args = (verdict.when, self._lane(attempt), _wire.encode(verdict.envelope), verdict.count)
             return Item(b"r", attempt.id, attempt.token, args)
         if isinstance(verdict, End):

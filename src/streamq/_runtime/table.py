@@ -93,7 +93,7 @@ class Table:
 
     def take(self, job: Taken, touched: float, *, first: bool = False) -> Attempt:
         """Take a job that the server gave us; ``touched`` is when we asked (monotonic), ``first``: before others."""
-        attempt = Attempt(job.id, job.token, job.deliveries, touched)
+        attempt = Attempt(job.id, job.token, job.deliveries, touched, job.mark)
         if time.monotonic() - touched > self._ours:
             # The answer was so long on its way that the job may be another's by now. If not, it is found as a ghost.
             log.warning("job came too late to be begun", extra={"event": "late", "job_id": attempt.job_id})

@@ -1,12 +1,13 @@
-"""Verbs for people and producers, outside the worker's loop: look, cancel, replay, purge, pause, counts."""
+"""Verbs for people and producers, outside the worker's loop: look, cancel, promote, replay, purge, pause, counts."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from .link import Reply
-from .scripts import PROTOCOL, script
+from .scripts import PROTOCOL, lines_script, script
 from .session import Store
 
 
@@ -40,6 +41,7 @@ class Counted(NamedTuple):
     lanes: tuple[int, ...]
     lanes_pending: tuple[int, ...]
     due: int
+    in_lines: int
 
 
 async def look(store: Store, job_id: str, *, channel: str = "", full: bool = True, wait: float = 5.0) -> Look:
@@ -53,7 +55,16 @@ async def look(store: Store, job_id: str, *, channel: str = "", full: bool = Tru
     place = reply[0].decode()
     if place == "row":
         _, row, body, deliveries, consumer, idle, due = reply
-        return Look(place, row.decode(), body, deliveries, consumer.decode(), idle, int(float(due)))
+        # The record of a job in a line stands behind the bar, in bytes that are no text.
+        return Look(
+            place,
+            row.partition(b"|")[0].decode("utf-8", "replace"),
+            body,
+            deliveries,
+            consumer.decode(),
+            idle,
+            int(float(due)),
+        )
     if place == "dead":
         return Look(place, entry=reply[1].decode(), fields=pairs(reply[2]))
     return Look(place, body=reply[1] if len(reply) > 1 else b"")
@@ -64,7 +75,7 @@ async def cancel(store: Store, job_ids: Sequence[str], record: bytes, *, result_
     keys = store.keys
     head = [
         keys.meta, keys.index, *keys.lanes, keys.taken, keys.delayed, keys.bodies, keys.parked, keys.cancels,
-        keys.waiters, *(keys.record(job_id) for job_id in job_ids),
+        keys.waiters, *keys.flow, *(keys.record(job_id) for job_id in job_ids),
     ]  # fmt: skip
     command = script("cancel").call(head, PROTOCOL, result_ms, keys.control, keys.done, record, int(ask), *job_ids)
     return str((await store.call(command)).decode())
@@ -73,8 +84,10 @@ async def cancel(store: Store, job_ids: Sequence[str], record: bytes, *, result_
 async def promote(store: Store, job_ids: Sequence[str]) -> int:
     """Move delayed jobs to their lanes now; returns how many. A repeated call counts all: the lost one may have."""
     keys = store.keys
-    head = (keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index)
-    reply, again = await store.call_noting(script("promote").call(head, PROTOCOL, "", len(job_ids), *job_ids))
+    head = (
+        keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index, *keys.flow,
+    )  # fmt: skip
+    reply, again = await store.call_noting(lines_script("promote").call(head, PROTOCOL, "", len(job_ids), *job_ids))
     return len(job_ids) if again else int(reply[1])
 
 
@@ -86,12 +99,24 @@ async def replay(store: Store, jobs: Sequence[tuple[str, int, str, bytes]]) -> s
     keys = store.keys
     head = [
         keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.dead, keys.dead_index, keys.bell,
-        *(keys.record(job[0]) for job in jobs),
+        *keys.flow, *(keys.record(job[0]) for job in jobs),
     ]  # fmt: skip
     flat = [part for job in jobs for part in job]
     reply, again = await store.call_noting(script("replay").call(head, PROTOCOL, keys.control, *flat))
     answers = str(reply.decode())
     return answers.replace("g", "a") if again else answers
+
+
+async def reprioritise(store: Store, jobs: Sequence[tuple[str, int, bytes, bytes]]) -> str:
+    """Move jobs (id, lane, envelope as seen, envelope with the lane); one letter each (reprioritise.lua)."""
+    keys = store.keys
+    head = (keys.meta, keys.index, *keys.lanes, keys.taken, *keys.flow)
+    flat = [
+        part
+        for job_id, lane, seen, envelope in jobs
+        for part in (job_id, lane, hashlib.sha1(seen, usedforsecurity=False).hexdigest(), envelope)
+    ]
+    return str((await store.call(script("reprioritise").call(head, PROTOCOL, *flat))).decode())
 
 
 async def purge(store: Store, *, before_ms: int = 0, keep: int = -1, limit: int = 100, ids: Sequence[str] = ()) -> int:
@@ -123,15 +148,17 @@ async def counts(store: Store) -> Counted:
     keys = store.keys
     head = (
         keys.meta, *keys.lanes, keys.taken, keys.delayed, keys.parked, keys.dead_index, keys.index, keys.window,
+        keys.lines,
     )  # fmt: skip
-    now, meta, entries, pending, delayed, parked, dead, unsettled, oldest, window, lanes, held, due = await store.call(
-        script("counts").call(head)
-    )
+    (
+        now, meta, entries, pending, delayed, parked, dead, unsettled, oldest, window, lanes, held, due, lined,
+    ) = await store.call(script("counts").call(head))  # fmt: skip
     return Counted(
         int(now), {name: value.decode("utf-8", "replace") for name, value in pairs(meta).items()}, entries, pending,
         delayed, parked, dead, unsettled, int(oldest.split(b"-")[0]) if oldest else 0, window, tuple(lanes),
         tuple(held),
         due,
+        lined,
     )  # fmt: skip
 
 

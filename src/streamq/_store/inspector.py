@@ -35,6 +35,28 @@ class Page(NamedTuple):
 
 
 async def waiting(store: Store, cursor: str, limit: int) -> Page:
+    """Page through the lanes, then the lines. Cursor: that of the lanes, or "lines:" and a rank."""
+    if cursor.startswith("lines:"):
+        page = await in_lines(store, cursor[6:], limit)
+        return Page(page.jobs, page.cursor and f"lines:{page.cursor}")
+    page = await in_lanes(store, cursor, limit)
+    if page.cursor:
+        return page
+    more = await waiting(store, "lines:", limit - len(page.jobs)) if len(page.jobs) < limit else Page([], "lines:0")
+    return Page([*page.jobs, *more.jobs], more.cursor)
+
+
+async def in_lines(store: Store, cursor: str, limit: int) -> Page:
+    """Page through the jobs in lines, line by line. Cursor: rank."""
+    start = int(cursor or 0)
+    members = await store.call((b"ZRANGE", store.keys.lines, start, start + limit - 1))
+    ids = [member[9:] for member in members]
+    bodies = await _fields(store, store.keys.bodies, ids)
+    jobs = [Seen(one.decode("utf-8", "replace"), "waiting", body or b"") for one, body in zip(ids, bodies, strict=True)]
+    return Page(jobs, str(start + limit) if len(ids) == limit else "")
+
+
+async def in_lanes(store: Store, cursor: str, limit: int) -> Page:
     """Page through the lanes, best first: the released, then what nobody had yet. Cursor: lane, colon, entry id."""
     lane, after = _split(cursor)
     jobs: list[Seen] = []

@@ -35,6 +35,21 @@ CATALOGUE: tuple[KeyInfo, ...] = (
     KeyInfo("wk", "hash", "live workers", "consumer -> heartbeat"),
     KeyInfo("wb", "zset", "live workers", "consumer by time of its last sign of life"),
     KeyInfo("bell", "list", "at most one token", "wakes one idle worker"),
+    KeyInfo("s", "hash", "until removed", "schedule id -> its plan and the job of its ticks"),
+    KeyInfo(
+        "ss", "hash", "for ever", "schedule id -> status, version, last tick, ticks fired; so that none fires twice"
+    ),
+    KeyInfo("st", "zset", "until removed", "next tick ms -> schedule id; at +inf those that wait for none"),
+    KeyInfo("f", "zset", "jobs in lines", "number of the line -> lane, seq, job id"),
+    KeyInfo("fl", "hash", "lines with jobs", "line -> number, state, lane, tag, gate"),
+    KeyInfo("f0 .. f4", "zset", "ready lines", "rings: fair tag -> line, one per lane"),
+    KeyInfo("fp", "zset", "parked lines", "gate, NUL, lane, tag, line; in lexical order"),
+    KeyInfo("fg", "hash", "gates in use", "gate -> used, waiting, parked, envoy, log of starts"),
+    KeyInfo("fc", "hash", "declared limits", "gate or class -> configuration in force"),
+    KeyInfo("fk", "zset", "alarms", "due ms -> r gate, l line, c class"),
+    KeyInfo("fd", "hash", "recent dedup keys", "dedup key -> job id, until ms, first ms"),
+    KeyInfo("fr", "hash", "blocks and handler limits set live", "gate -> rule by which workers divert jobs"),
+    KeyInfo("fo", "hash", "declared limits", "who declared and who set what, and when"),
     KeyInfo("r:<id>", "string", "result_ttl", "how a job ended: result or error"),
     KeyInfo("e:<producer>", "string", "10 minutes", "last batch of a producer and its reply"),
     KeyInfo("k:<worker>", "string", "10 minutes", "last settled batch of a worker and its reply"),
@@ -63,6 +78,20 @@ class Keys:
         self.workers: bytes = base + b"wk"
         self.beats: bytes = base + b"wb"
         self.bell: bytes = base + b"bell"
+        self.specs: bytes = base + b"s"
+        self.states: bytes = base + b"ss"
+        self.ticks: bytes = base + b"st"
+        self.lines: bytes = base + b"f"
+        self.gates: bytes = base + b"fg"
+        self.limits: bytes = base + b"fc"
+        self.dedup: bytes = base + b"fd"
+        self.rules: bytes = base + b"fr"
+        self.limit_layers: bytes = base + b"fo"
+        self.flow: tuple[bytes, ...] = (
+            self.lines, base + b"fl", *(base + b"f%d" % lane for lane in range(5)), base + b"fp", self.gates,
+            self.limits, base + b"fk", self.dedup, self.rules, self.limit_layers, self.cancels, self.bodies, self.bell,
+        )  # fmt: skip
+        """Keys that every build of a verb which knows of lines is given, in the order of flow/_gates.lua."""
         self.control: bytes = base + b"ctl"
         self.done: bytes = base + b"done:"
 

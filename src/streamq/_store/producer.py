@@ -13,11 +13,12 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from ..errors import (
     EnqueueTimeout,
     EnqueueUnknown,
+    GroupFull,
     QueueFull,
     ServerUnfit,
     StreamqError,
@@ -26,7 +27,7 @@ from .clock import ServerClock
 from .faults import server_error
 from .keys import Keys
 from .link import CALL_TIMEOUT, Command, Link, LinkDown, Refused, ReplyError, redacted
-from .scripts import PROTOCOL, script
+from .scripts import PROTOCOL, lines_script, script
 from .verbs import MEMO_MS
 
 log = logging.getLogger("streamq.producer")
@@ -47,8 +48,19 @@ LONGEST_PAUSE: Final = 0.25
 Check = Callable[[Link], Awaitable[None]]
 """Looks at the server once, on the first connection."""
 
-Receipt = str | StreamqError | None
-"""What came of a job: None new, a text where an equal id already is, or the error."""
+
+class Refusal(NamedTuple):
+    """Why a job was not added, without an error.
+
+    ``reason``: exists (its id; ``detail`` says where), met (a job of its dedup key: its id), limited, conflict (the gate).
+    """
+
+    reason: str
+    detail: str
+
+
+Receipt = Refusal | StreamqError | None
+"""What came of a job: None new, a refusal that is no error, or the error."""
 
 
 class Site(Protocol):
@@ -65,9 +77,14 @@ class Site(Protocol):
 
 
 class Entry:
-    """One encoded job on its way; ``timeout`` in seconds. ``answer`` is called once with its `Receipt`."""
+    """One encoded job on its way; ``timeout`` in seconds. ``answer`` is called once with its `Receipt`.
 
-    __slots__ = ("answer", "body", "custom", "deadline", "job_id", "lane", "sent", "timeout", "when", "withdrawn")
+    ``record`` and ``dedup``: as lines.py makes them, b"" for a job without.
+    """
+
+    __slots__ = (
+        "answer", "body", "custom", "deadline", "dedup", "job_id", "lane", "record", "sent", "timeout", "when", "withdrawn",
+    )  # fmt: skip
 
     def __init__(self, job_id: str, lane: int, when: str, body: bytes, *, custom: bool, timeout: float) -> None:
         self.job_id: str = job_id
@@ -79,12 +96,14 @@ class Entry:
         self.deadline: float = asyncio.get_running_loop().time() + timeout
         self.sent: bool = False
         self.withdrawn: bool = False
+        self.record: bytes = b""
+        self.dedup: bytes = b""
         self.answer: Callable[[Receipt], None] = _nobody
 
     @property
     def size(self) -> int:
         """Bytes in the batch."""
-        return len(self.body) + len(self.job_id) + 40
+        return len(self.body) + len(self.job_id) + len(self.record) + len(self.dedup) + 40
 
 
 class Producer:
@@ -243,7 +262,8 @@ class Producer:
         return batch
 
     def _command(self, batch: list[Entry]) -> Command:
-        keys: list[bytes] = [*self._head, self._memo]
+        lined = any(entry.record or entry.dedup for entry in batch)
+        keys: list[bytes] = [*self._head, self._memo, *(self._keys.flow if lined else ())]
         args: list[bytes | str | int] = [PROTOCOL, self._seq, MEMO_MS, self._site.max_pending, self._keys.control]
         for entry in batch:
             if entry.custom:
@@ -251,7 +271,9 @@ class Producer:
                 args += (entry.job_id, f"{entry.lane}c", entry.when, entry.body)
             else:
                 args += (entry.job_id, entry.lane, entry.when, entry.body)
-        return script("enqueue").call(keys, *args)
+            if lined:
+                args += (entry.record, entry.dedup)
+        return (lines_script("enqueue") if lined else script("enqueue")).call(keys, *args)
 
     async def _send(self, batch: list[Entry]) -> None:
         self._seq += 1
@@ -296,9 +318,19 @@ class Producer:
         for one in refusals.decode().split(",")[:-1]:
             position, reason, detail = one.split(":", 2)
             at = int(position) - 1
-            receipts[at] = detail if reason == "exists" else QueueFull(self._site.queue, batch[at].job_id, int(detail))
+            receipts[at] = self._refusal(batch[at], reason, detail)
         for at, entry in enumerate(batch):
             entry.answer(receipts.get(at))
+
+    def _refusal(self, entry: Entry, reason: str, detail: str) -> Receipt:
+        if reason == "exists":
+            return Refusal(reason, detail)
+        if reason == "full":
+            return QueueFull(self._site.queue, entry.job_id, int(detail))
+        if reason == "group":
+            limit, waiting, name = detail.split("/", 2)
+            return GroupFull(self._site.queue, _unhex(name), entry.job_id, int(waiting), int(limit))
+        return Refusal(reason, _unhex(detail))
 
     def _refuse(self, batch: list[Entry], reply: ReplyError) -> None:
         """A whole-batch error: nothing was written, every caller gets it, the next batch goes on."""
@@ -349,6 +381,10 @@ class Producer:
             if not entry.withdrawn:
                 entry.answer(EnqueueTimeout(entry.job_id, 0.0, reason))
         self._bytes = 0
+
+
+def _unhex(text: str) -> str:
+    return bytes.fromhex(text).decode("utf-8", "replace")
 
 
 def _nobody(receipt: Receipt) -> None:

@@ -16,27 +16,44 @@ _ALLOW_OOM = "#!lua flags=allow-oom\n"
 _PRELUDE = ("_prelude.lua",)
 _CLAIM = ("_prelude.lua", "_claim.lua")
 _SETTLE = tuple(f"settle/{verb}.lua" for verb in ("complete", "retry", "bury", "finish", "release", "park"))
+_FLOW = ("flow/_gates.lua", "flow/_lines.lua")
 
 # verb -> files put in front of it. Everything but what adds jobs may run while memory is short: it frees memory.
 VERBS: dict[str, tuple[str, ...]] = {
     "enqueue": _PRELUDE,
-    "replay": _PRELUDE,
     "fetch": _CLAIM,
     "settle": _PRELUDE + _SETTLE,
     "renew": _PRELUDE,
     "tick": _CLAIM,
     "reconcile": _CLAIM,
     "promote": _PRELUDE,
-    "unpark": _PRELUDE,
     "look": _PRELUDE,
-    "cancel": _PRELUDE,
     "purge": _PRELUDE,
     "clean": _PRELUDE,
     "pause": _PRELUDE,
     "counts": _PRELUDE,
     "leave": _PRELUDE,
+    "schedule": _PRELUDE,
+    "schedules": _PRELUDE,
+    "fire": _PRELUDE,
 }
-_REFUSED_WHEN_FULL = frozenset({"enqueue", "replay"})
+
+# Verbs that meet jobs in lines are built with what flow control knows. Those that are called for every job have a
+# plain build besides, so that jobs without limits pay nothing.
+LINES: dict[str, tuple[str, ...]] = {
+    "enqueue": (*_PRELUDE, *_FLOW, "flow/_arrival.lua"),
+    "take": (*_CLAIM, *_FLOW, "flow/_turn.lua"),
+    "settle": (*_PRELUDE, *_FLOW, *_SETTLE, "settle/limited.lua", "settle/divert.lua"),
+    "tick": (*_CLAIM, *_FLOW, "flow/_stall.lua"),
+    "promote": _PRELUDE + _FLOW,
+    "unpark": _PRELUDE + _FLOW,
+    "cancel": _PRELUDE + _FLOW,
+    "replay": _PRELUDE + _FLOW,
+    "reprioritise": _PRELUDE + _FLOW,
+    "limit": _PRELUDE + _FLOW,
+    "explain": _PRELUDE + _FLOW,
+}
+_REFUSED_WHEN_FULL = frozenset({"enqueue", "replay", "fire"})
 
 
 class Script:
@@ -56,16 +73,25 @@ class Script:
 
 @cache
 def script(verb: str) -> Script:
-    """Return the script of ``verb``, parts put together."""
+    """Return the script of ``verb``, parts put together; the plain build of a verb that has two."""
+    return _build(verb, VERBS.get(verb) or LINES[verb])
+
+
+@cache
+def lines_script(verb: str) -> Script:
+    """Return the build of ``verb`` that knows of lines."""
+    return _build(verb, LINES[verb])
+
+
+def _build(verb: str, parts: tuple[str, ...]) -> Script:
     head = "" if verb in _REFUSED_WHEN_FULL else _ALLOW_OOM
-    parts = [_read(name) for name in (*VERBS[verb], f"{verb}.lua")]
-    return Script(verb, head + "\n".join(parts))
+    return Script(verb, head + "\n".join(_read(name) for name in (*parts, f"{verb}.lua")))
 
 
 @cache
 def by_sha(sha: bytes) -> Script:
     """Return the script of this SHA; raises `KeyError` for a foreign one."""
-    return {one.sha: one for one in map(script, VERBS)}[sha]
+    return {one.sha: one for one in (*map(script, VERBS), *map(lines_script, LINES))}[sha]
 
 
 @cache

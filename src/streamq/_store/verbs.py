@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from .._core.lanes import Took
 from .keys import Keys
 from .link import Command, Reply, ReplyError
-from .scripts import PROTOCOL, script
+from .scripts import PROTOCOL, Script, lines_script, script
 
 MEMO_MS = 600_000
 """How long a memo outlives its batch: ten minutes, ten times what a producer or worker goes on re-sending."""
@@ -27,12 +28,16 @@ _PROTOCOL = str(PROTOCOL).encode()
 
 
 class Taken(NamedTuple):
-    """A job a worker got: ``body`` is None for an entry that is none of ours; ``deliveries`` how often handed out."""
+    """A job a worker got: ``body`` is None for an entry that is none of ours; ``deliveries`` how often handed out.
+
+    ``mark`` is for jobs of lines: limited (to be dropped or buried), batch (first of one), or the entry of its first.
+    """
 
     id: bytes
     token: bytes
     body: bytes | None
     deliveries: int
+    mark: bytes = b""
 
 
 class Fetched(NamedTuple):
@@ -55,6 +60,7 @@ class Ticked(NamedTuple):
     stalled: list[Taken]
     marks: list[bytes]
     waiting: bool
+    epoch: bytes = b"0"
 
 
 class Promoted(NamedTuple):
@@ -64,6 +70,17 @@ class Promoted(NamedTuple):
     promoted: int
     next_due_ms: int
     turn: bytes
+    left: int
+
+
+class Offer(NamedTuple):
+    """Reply of take. ``alarm_ms`` -1: nothing opens by time; ``rules`` None: those of the epoch asked with hold."""
+
+    fetched: Fetched
+    alarm_ms: int
+    epoch: bytes
+    rules: dict[bytes, bytes] | None
+    walk: list[Took]
 
 
 class Item(NamedTuple):
@@ -111,6 +128,8 @@ class WorkerVerbs:
     def __init__(self, keys: Keys, settings: Settings, consumer: bytes) -> None:
         self.keys = keys
         self.consumer = consumer
+        self.knows_lines: bool = False
+        """Whether the queue has limits or lines. The builds of the verbs that know of them cost a little more."""
         self._settings = settings
         lanes = keys.lanes
         self._fetch = (keys.meta, keys.index, *lanes, keys.taken, keys.bell)
@@ -127,10 +146,17 @@ class WorkerVerbs:
             keys.meta, keys.index, *lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index,
         )  # fmt: skip
         self._own = (keys.index, *lanes, keys.taken)
+        self._take = (*self._fetch, keys.dead, keys.dead_index, *keys.flow)
 
     def fetch(self, want: int, order: bytes = b"01234") -> Command:
-        """Take up to ``want`` jobs, lanes in ``order``."""
+        """Take up to ``want`` jobs, lanes in ``order`` (fetch.lua; made by `LaneOrder`)."""
         return script("fetch").call(self._fetch, _PROTOCOL, self.consumer, want, order)
+
+    def take(self, want: int, order: bytes, free: int, places: int, epoch: bytes) -> Command:
+        """Take up to ``want`` jobs of lanes and of lines whose gates are open; ``free`` of ``places`` are the worker's."""
+        return script("take").call(
+            self._take, _PROTOCOL, self.consumer, want, order, free, places, epoch
+        )  # fmt: skip
 
     def settle(self, seq: int, items: Sequence[Item]) -> Command:
         """Settle a batch, once per ``seq``."""
@@ -146,23 +172,25 @@ class WorkerVerbs:
             args += more
             if record is not None:
                 args.append(record)
+        if self.knows_lines or any(b"|" in item.token for item in items):
+            return lines_script("settle").call([*self._settle, *keys.flow, *records], *args)
         return script("settle").call([*self._settle, *records], *args)
 
     def tick(self, said: TickInput) -> Command:
         """Beat, sweep and ask what is due."""
-        return script("tick").call(
-            self._tick, _PROTOCOL, self.consumer, said.heartbeat, said.lease_ms, said.free, said.max_stalls,
+        return self._build("tick").call(
+            (*self._tick, *self._more), _PROTOCOL, self.consumer, said.heartbeat, said.lease_ms, said.free, said.max_stalls,
             said.suspects, said.rest_ms, int(said.sweep), self._settings.window_age_ms,
         )  # fmt: skip
 
     def promote(self, limit: int = 200) -> Command:
         """Move due jobs to their lanes; 200 a call take about half a millisecond of the server."""
-        return script("promote").call(self._promote, _PROTOCOL, self.consumer, limit)
+        return self._build("promote").call((*self._promote, *self._more), _PROTOCOL, self.consumer, limit)
 
     def unpark(self, want: int, names: Sequence[str]) -> Command:
         """Take parked jobs of these names."""
         keys = self.keys
-        head = (keys.meta, keys.index, keys.taken, keys.bodies, keys.parked)
+        head = (keys.meta, keys.index, keys.taken, keys.bodies, keys.parked, *keys.flow)
         return script("unpark").call(head, _PROTOCOL, self.consumer, want, *names)
 
     def own_pending(self) -> Command:
@@ -188,6 +216,13 @@ class WorkerVerbs:
         head = (keys.workers, keys.beats, *keys.lanes, keys.taken, keys.worker_memo(self.consumer))
         return script("leave").call(head, self.consumer)
 
+    @property
+    def _more(self) -> tuple[bytes, ...]:
+        return self.keys.flow if self.knows_lines else ()
+
+    def _build(self, verb: str) -> Script:
+        return lines_script(verb) if self.knows_lines else script(verb)
+
     def ring(self) -> Command:
         """Give a bell token back that we cannot use."""
         return (b"LPUSH", self.keys.bell, b"1")
@@ -206,16 +241,38 @@ def read_fetched(reply: Reply) -> Fetched:
     return Fetched(int(reply[0]), reply[1].decode(), jobs)
 
 
+def read_offer(reply: Reply, epoch: bytes) -> Offer:
+    """Read the reply of take, asked with ``epoch``."""
+    now_ms = int(reply[0])
+    walk = [
+        Took(int(lane), count, max(0, now_ms - int(since)) / 1000)
+        for lane, count, since in zip(*[iter(reply[6])] * 3, strict=True)
+    ]
+    rules = None if reply[4] == epoch else dict(zip(reply[5][::2], reply[5][1::2], strict=True))
+    fetched = read_fetched([*reply[:3], *reply[7:]])
+    return Offer(fetched, int(reply[3]), reply[4], rules, walk)
+
+
+def read_walk(reply: Reply) -> tuple[int, list[Took]]:
+    """Read from the reply of fetch how many jobs were adopted, and what the walk over the lanes gave, in its order."""
+    now_ms = int(reply[0])
+    walk: list[Took] = []
+    for at in range(3, len(reply), 2):
+        entries = reply[at + 1]
+        walk.append(Took(int(reply[at]), len(entries), (now_ms - int(entries[0][0].split(b"-")[0])) / 1000))
+    return len(reply[2]), walk
+
+
 def read_ticked(reply: Reply) -> Ticked:
     """Read the reply of tick."""
-    now, due, turn, pending, parked, paused, stalled, marks, waiting = reply
+    now, due, turn, pending, parked, paused, stalled, marks, waiting, epoch = reply
     jobs = [_claimed(one) for one in stalled]
-    return Ticked(int(now), _ms(due), turn, pending, parked, bool(paused), jobs, list(marks), bool(waiting))
+    return Ticked(int(now), _ms(due), turn, pending, parked, bool(paused), jobs, list(marks), bool(waiting), epoch)
 
 
 def read_promoted(reply: Reply) -> Promoted:
     """Read the reply of promote."""
-    return Promoted(int(reply[0]), reply[1], _ms(reply[2]), reply[3])
+    return Promoted(int(reply[0]), reply[1], _ms(reply[2]), reply[3], reply[4])
 
 
 def read_unparked(reply: Reply) -> list[Taken]:
@@ -244,12 +301,12 @@ def failed(reply: Reply) -> ReplyError | None:
 
 
 def _claimed(one: Reply) -> Taken:
-    lane, entry, fields, token, count = one
+    lane, entry, fields, token, count, *mark = one
     found = {fields[at]: fields[at + 1] for at in range(0, len(fields) - 1, 2)}
     job, body = found.get(b"j"), found.get(b"d")
     if job is None or body is None or not _is_id(job):
         return Taken(b"raw-%b%b" % (lane, entry), token, None, count)
-    return Taken(job, token, body, count)
+    return Taken(job, token, body, count, mark[0] if mark else b"")
 
 
 def _is_id(job: bytes) -> bool:

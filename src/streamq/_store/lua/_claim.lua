@@ -22,8 +22,8 @@ local function claim(index, key, lane, entry, consumer, count)
       redis.call('XDEL', key, entry)
       return nil
     end
-    local take = row and tonumber(string.match(row, ':(%d+)')) or 0
-    token = place .. (take + 1)
+    local take, rest = string.match(row or '', ':(%d+)(.*)$')
+    token = place .. ((tonumber(take) or 0) + 1) .. (rest or '')
     redis.call('HSET', index, id, token)
   end
   redis.call('XCLAIM', key, 'w', consumer, 0, entry, 'IDLE', 0, 'RETRYCOUNT', count, 'JUSTID')

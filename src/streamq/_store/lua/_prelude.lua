@@ -2,6 +2,9 @@
 -- Batches are cut by the client to 500 items, so that no unpack here exceeds 1,000 values.
 local PROTOCOL_FIELD = 'v'
 
+-- Set by flow/_gates.lua in the builds of a verb that know of lines; nil in the plain ones.
+local flow
+
 local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
@@ -39,6 +42,16 @@ local SIZE = {h = 'HLEN', l = 'LLEN', s = 'XLEN', z = 'ZCARD'}
 local function expect(...)
   local given = {...}
   for n = 1, #given, 2 do redis.call(SIZE[given[n]], given[n + 1]) end
+end
+
+-- The envelope of an entry, '' when it has none.
+local function body_of(key, entry)
+  local found = redis.call('XRANGE', key, entry, entry)
+  local fields = found[1] and found[1][2] or {}
+  for n = 1, #fields - 1, 2 do
+    if fields[n] == 'd' then return fields[n + 1] end
+  end
+  return ''
 end
 
 local function whole(ms) return string.format('%.0f', ms) end

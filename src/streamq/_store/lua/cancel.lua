@@ -1,14 +1,17 @@
--- cancel: takes jobs that wait (in a lane, delayed or parked) out of the queue; asks the worker of a running one.
+-- cancel: takes jobs that wait (in a lane or a line, delayed or parked) out of the queue; asks the worker of a running one.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 delayed zset; 10 bodies hash; 11 parked zset;
---   12 cancels hash; 13 waiters hash; 14.. record strings, one per id
+--   12 cancels hash; 13 waiters hash; then the keys of flow control; then record strings, one per id
 -- ARGV: 1 protocol; 2 record lifetime ms; 3 control channel; 4 done channel prefix; 5 record; 6 1 to ask running jobs
 --   to stop, 0 to leave them; 7.. ids (500 at most)
 -- Reply: string, one letter per id: c cancelled, a active (asked to stop), s active (left alone), g gone.
 -- Replay: what this very call cancelled is answered c again; a running job is asked again. The mark is written before
 --   the message is sent.
 local meta, index = KEYS[1], KEYS[2]
-local refused = wrong_protocol(redis.call('HGET', meta, PROTOCOL_FIELD), ARGV[1])
+local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'fv')
+local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
+flow.open(14, meta, m[3])
+local first_record = 14 + flow.KEYS
 -- Reads come first: a key of a wrong type fails here, before anything is written.
 for n = 3, 8 do expect('s', KEYS[n]) end
 expect('h', index, 'z', KEYS[9], 'h', KEYS[10], 'z', KEYS[11], 'h', KEYS[12], 'h', KEYS[13])
@@ -19,9 +22,12 @@ for n = 7, #ARGV do
   local place = row and string.sub(row, 1, 1)
   if not row then
     -- A call whose reply was lost finds its own record, to the byte: the answer is the same again.
-    local record = redis.pcall('GET', KEYS[n + 7])
+    local record = redis.pcall('GET', KEYS[first_record + n - 7])
     answer = record == ARGV[5] and 'c' or 'g'
     done = answer == 'c'
+  elseif place == 'f' then
+    flow.remove(id, row)
+    redis.call('HDEL', KEYS[10], id)
   elseif place == 'd' then
     redis.call('ZREM', KEYS[9], id)
     redis.call('HDEL', KEYS[10], id)
@@ -49,7 +55,7 @@ for n = 7, #ARGV do
     end
   end
   if answer == 'c' and not done then
-    redis.call('SET', KEYS[n + 7], ARGV[5], 'PX', ARGV[2])
+    redis.call('SET', KEYS[first_record + n - 7], ARGV[5], 'PX', ARGV[2])
     redis.call('HDEL', index, id)
     redis.call('HINCRBY', meta, 'cancelled', 1)
     -- It may bear the mark of a time when it ran; left behind, that would stop a later job of the same custom id.
@@ -62,4 +68,5 @@ for n = 7, #ARGV do
   end
   answers[#answers + 1] = answer
 end
+if flow.save() and not m[2] then ring(flow.keys.bell) end
 return table.concat(answers)

@@ -1,9 +1,9 @@
 -- counts: how many jobs are where, in one moment. O(1): lengths and counters, never a scan.
 -- KEYS: 1 meta hash; 2-6 lane streams; 7 taken stream; 8 delayed zset; 9 parked zset; 10 dead index hash;
---   11 index hash; 12 window list
+--   11 index hash; 12 window list; 13 jobs zset of the lines
 -- ARGV: none
 -- Reply: {now ms, meta fields and values, entries, pending, delayed, parked, dead, unsettled, oldest entry id or '',
---   window, {entries per lane}, {pending per lane}, delayed jobs whose time has come}
+--   window, {entries per lane}, {pending per lane}, delayed jobs whose time has come, jobs in lines}
 -- Replay: reads only.
 local entries, pending, oldest, by_lane, pending_by_lane = 0, 0, '', {}, {}
 for n = 2, 7 do
@@ -31,4 +31,5 @@ return {
   whole(now_ms()), redis.call('HGETALL', KEYS[1]), entries, pending, redis.call('ZCARD', KEYS[8]),
   redis.call('ZCARD', KEYS[9]), redis.call('HLEN', KEYS[10]), redis.call('HLEN', KEYS[11]), oldest,
   redis.call('LLEN', KEYS[12]), by_lane, pending_by_lane, redis.call('ZCOUNT', KEYS[8], '-inf', whole(now_ms())),
+  redis.call('ZCARD', KEYS[13]),
 }

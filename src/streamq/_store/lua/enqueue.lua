@@ -1,9 +1,12 @@
 -- enqueue: puts a batch of jobs into their lanes or among the delayed, once per (producer, seq).
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 delayed zset; 9 bodies hash; 10 dead index hash; 11 bell list;
---   12 memo string of this producer; 13.. record strings, one per custom id in order
+--   12 memo string of this producer; then in the build for lines the keys of flow control; then record strings, one per
+--   custom id in order
 -- ARGV: 1 protocol; 2 seq; 3 memo lifetime ms; 4 max pending jobs (0 none); 5 control channel; then per job:
---   id; lane 0-4, followed by 'c' for a custom id; when ('0' now, '+ms', '@ms'); envelope
--- Reply: string 'now ms|refusals', a refusal being 'position:reason:detail,'; reasons: exists, full.
+--   id; lane 0-4, followed by 'c' for a custom id; when ('0' now, '+ms', '@ms'); envelope; in the build for lines
+--   also: record for its index row (flow/_lines.lua; '' for a plain job); dedup (flow/_arrival.lua; '' for none)
+-- Reply: string 'now ms|refusals', a refusal being 'position:reason:detail,'; reasons: exists, full; in the build for
+--   lines also group (detail: limit/waiting/name in hex), met (id of the other in hex), limited, conflict (gate in hex).
 -- Errors: SQSTALE (a later batch was taken already), SQVERSION.
 -- Replay: the memo holds the reply and is written last; the same seq gets it back and nothing is done.
 local meta, index, delayed, bodies, dead, bell, memo = KEYS[1], KEYS[2], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
@@ -18,14 +21,19 @@ if known then
 end
 
 -- Reads come first: a key of a wrong type fails here, before anything is written.
-local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused')
+local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'flow', 'fv')
 local refused = wrong_protocol(m[1], protocol)
 if refused then return refused end
+local width = 4
+if flow then
+  flow.open(13, meta, m[4])
+  width = 6
+end
 local unsettled = redis.call('HLEN', index)
 local silent = redis.call('LLEN', bell) == 0
 local now = now_ms()
-local ids, next_record, checked = {}, 13, {}
-for n = 6, #ARGV, 4 do
+local ids, next_record, checked = {}, flow and 13 + flow.KEYS or 13, {}
+for n = 6, #ARGV, width do
   ids[#ids + 1] = ARGV[n]
   if #ARGV[n + 1] > 1 and not checked.dead then
     checked.dead = true
@@ -43,6 +51,7 @@ for n = 6, #ARGV, 4 do
   end
 end
 local rows = redis.call('HMGET', index, unpack(ids))
+if flow then expect('h', flow.keys.dedup, 'h', flow.keys.cancels) end
 
 -- A custom id is unique while its job is unsettled, dead, or within the lifetime of its record.
 local function custom_taken(id, record)
@@ -52,8 +61,32 @@ end
 
 if not m[1] then redis.call('HSET', meta, PROTOCOL_FIELD, protocol) end
 local places, refusals, waiting, first_due, mine = {}, {}, false, nil, {}
+local function place(id, row)
+  places[#places + 1] = id
+  places[#places + 1] = row
+end
+local function note_due(due)
+  if not first_due or due < first_due then first_due = due end
+end
+local env = flow and {index = index, delayed = delayed, channel = channel, due = note_due}
+if flow then
+  env.place = function(id, row)
+    flow.placed(id, row)
+    place(id, row)
+  end
+  -- A duplicate may raise the priority of the job it met, if that still waits.
+  env.raise = function(id, row, lane)
+    local r = flow.record_of(row)
+    if string.sub(row, 1, 1) == 'f' and lane < string.sub(row, 2, 2) then
+      flow.remove(id, row)
+      env.place(id, flow.add(id, lane, r))
+    elseif string.sub(row, 1, 1) == 'd' and lane < string.sub(row, 2, 2) then
+      env.place(id, 'd' .. lane .. string.sub(row, 3))
+    end
+  end
+end
 for n = 1, #ids do
-  local at = 2 + n * 4
+  local at = 6 + (n - 1) * width
   local id, lane, when, body = ids[n], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local where = rows[n] and 'row' .. string.sub(rows[n], 1, 1)
   local custom = #lane > 1
@@ -66,24 +99,41 @@ for n = 1, #ids do
   elseif max_pending > 0 and unsettled >= max_pending then
     refusals[#refusals + 1] = n .. ':full:' .. max_pending .. ','
   else
-    unsettled = unsettled + 1
-    local row
-    if when == '0' then
-      row = lane .. redis.call('XADD', KEYS[3 + lane], '*', 'j', id, 'd', body) .. ':0'
-      waiting = true
-    else
-      local due = due_ms(when, now)
-      redis.call('ZADD', delayed, whole(due), id)
-      redis.call('HSET', bodies, id, body)
-      row = 'd' .. lane
-      if not first_due or due < first_due then first_due = due end
+    local row, refusal, r
+    if flow then
+      r = ARGV[at + 4] ~= '' and cmsgpack.unpack(ARGV[at + 4])
+      local d = ARGV[at + 5] ~= '' and cmsgpack.unpack(ARGV[at + 5])
+      refusal, when = flow.admit(env, id, lane, when, body, r, d)
     end
-    if custom then mine[id] = 'row' .. string.sub(row, 1, 1) end
-    places[#places + 1] = id
-    places[#places + 1] = row
+    if refusal then
+      refusals[#refusals + 1] = n .. ':' .. refusal .. ','
+    else
+      unsettled = unsettled + 1
+      if r then env.lines = true end
+      if when == '0' and r then
+        redis.call('HSET', bodies, id, body)
+        row = flow.add(id, lane, r)
+      elseif when == '0' then
+        row = lane .. redis.call('XADD', KEYS[3 + lane], '*', 'j', id, 'd', body) .. ':0'
+        waiting = true
+      else
+        local due = due_ms(when, now)
+        redis.call('ZADD', delayed, whole(due), id)
+        redis.call('HSET', bodies, id, body)
+        row = r and flow.delayed(lane, r) or 'd' .. lane
+        note_due(due)
+      end
+      if custom then mine[id] = 'row' .. string.sub(row, 1, 1) end
+      if flow then flow.placed(id, row) end
+      place(id, row)
+    end
   end
 end
 if #places > 0 then redis.call('HSET', index, unpack(places)) end
+if flow then
+  if flow.save() then waiting = true end
+  if env.lines and not m[3] then redis.call('HSET', meta, 'flow', '1') end
+end
 if waiting and silent and not m[2] then redis.call('LPUSH', bell, '1') end
 if first_due then
   local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')

@@ -36,11 +36,7 @@ local key = place == 't' and KEYS[7] or KEYS[2 + place]
 local entry = string.sub(row, 2, string.find(row, ':', 1, true) - 1)
 local body = ''
 if full then
-  local found = redis.call('XRANGE', key, entry, entry)[1]
-  local fields = found and found[2] or {}
-  for n = 1, #fields - 1, 2 do
-    if fields[n] == 'd' then body = fields[n + 1] end
-  end
+  body = body_of(key, entry)
 end
 local pending = redis.pcall('XPENDING', key, 'w', entry, entry, 1)
 if pending.err or not pending[1] or pending[1][2] == '~' then return {'row', row, body, 0, '', 0, '0'} end

@@ -1,13 +1,15 @@
 -- promote: moves due jobs from the delayed to their lanes; with ids given, those, due or not.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 delayed zset; 9 bodies hash; 10 bell list; 11 dead stream;
---   12 dead index hash
+--   12 dead index hash; then in the build for lines the keys of flow control
 -- ARGV: 1 protocol; 2 consumer (turn taker; '' takes none); 3 limit (1-500); 4.. ids to promote now
--- Reply: {now ms, promoted, next due ms or -1, turn holder}. Replay: promotes what is due by then; an id already moved
+-- Reply: {now ms, promoted, next due ms or -1, turn holder, jobs left because they belong into lines (this build does not
+--   know of them: call the other)}. Replay: promotes what is due by then; an id already moved
 --   is not counted. Never early: due is compared in whole ms on the server's clock.
 local meta, index, delayed, bodies, bell = KEYS[1], KEYS[2], KEYS[8], KEYS[9], KEYS[10]
-local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'turn')
+local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'turn', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
+if flow then flow.open(13, meta, m[4]) end
 local now = now_ms()
 local ids = {}
 if #ARGV > 3 then
@@ -15,7 +17,7 @@ if #ARGV > 3 then
 else
   ids = redis.call('ZRANGE', delayed, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, ARGV[3])
 end
-local promoted = 0
+local promoted, left = 0, 0
 if #ids > 0 then
   local rows = redis.call('HMGET', index, unpack(ids))
   local found = redis.call('HMGET', bodies, unpack(ids))
@@ -29,11 +31,18 @@ if #ids > 0 then
       expect('s', KEYS[3 + lane])
     end
   end
-  local places, gone = {}, {}
+  local places, gone, bodiless = {}, {}, {}
   for n, id in ipairs(ids) do
     local row, body = rows[n], found[n]
     local is_delayed = row and string.sub(row, 1, 1) == 'd'
-    if is_delayed and body then
+    local in_line = is_delayed and body and #row > 2
+    if in_line and flow then
+      places[#places + 1] = id
+      places[#places + 1] = flow.add(id, string.sub(row, 2, 2), flow.record_of(row))
+      promoted = promoted + 1
+    elseif in_line then
+      left = left + 1
+    elseif is_delayed and body then
       local lane = string.sub(row, 2, 2)
       local entry = redis.call('XADD', KEYS[3 + lane], '*', 'j', id, 'd', body)
       places[#places + 1] = id
@@ -45,13 +54,13 @@ if #ids > 0 then
       redis.call('HDEL', index, id)
       redis.call('HINCRBY', meta, 'dead', 1)
     end
-    if is_delayed or #ARGV == 3 then gone[#gone + 1] = id end
+    if (is_delayed or #ARGV == 3) and not (in_line and not flow) then gone[#gone + 1] = id end
+    if (is_delayed or #ARGV == 3) and not in_line then bodiless[#bodiless + 1] = id end
   end
   if #places > 0 then redis.call('HSET', index, unpack(places)) end
-  if #gone > 0 then
-    redis.call('ZREM', delayed, unpack(gone))
-    redis.call('HDEL', bodies, unpack(gone))
-  end
+  if #gone > 0 then redis.call('ZREM', delayed, unpack(gone)) end
+  if #bodiless > 0 then redis.call('HDEL', bodies, unpack(bodiless)) end
+  if flow then flow.save() end
 end
 local turn = m[3] or ''
 if promoted > 0 then
@@ -62,4 +71,4 @@ if promoted > 0 then
   end
 end
 local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
-return {whole(now), promoted, head[2] or '-1', turn}
+return {whole(now), promoted, head[2] or '-1', turn, left}

@@ -1,7 +1,8 @@
 -- settle: ends or hands back a batch of attempts, mixed verbs, once per (worker incarnation, seq).
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 delayed zset; 10 bodies hash; 11 dead stream;
 --   12 dead index hash; 13 window list; 14 window hash; 15 waiters hash; 16 cancels hash; 17 parked zset; 18 bell list;
---   19 memo string; 20.. record strings, one per item that writes a record, in order
+--   19 memo string; then in the build for lines the keys of flow control; then record strings, one per item that writes
+--   a record, in order
 -- ARGV: 1 protocol; 2 seq; 3 memo lifetime ms; 4 consumer; 5 window size; 6 control channel; 7 done channel prefix;
 --   8 record lifetime ms; 9 items; then per item: verb, id, token, and what the verb's file in settle/ says
 -- Reply: string, one letter per item: a applied, l lost (somebody else holds it), g gone (settled, cancelled, removed).
@@ -17,15 +18,18 @@ if known then
   if last == tonumber(ARGV[2]) then return string.sub(known, bar + 1) end
   if last > tonumber(ARGV[2]) then return redis.error_reply('SQSTALE ' .. last) end
 end
-local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'cancels', 'paused')
+local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'cancels', 'paused', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
+if flow then flow.open(20, meta, m[4]) end
 
 -- verb -> {function, number of arguments, writes a record}
 local VERBS = {
   c = {complete, 1}, C = {complete, 2, true}, r = {retry, 4}, b = {bury, 4, true}, e = {finish, 2, true},
-  u = {release, 0}, p = {park, 2}, x = {bury_raw, 1},
+  u = {release, 0}, U = {release, 0}, p = {park, 2}, x = {bury_raw, 1},
 }
+if flow then VERBS.l, VERBS.v = {limited, 3}, {divert, 2} end
+local UNSTARTED = {u = true, p = true, v = true}
 local now = now_ms()
 local counts, acks, rows_set, rows_gone, endings = {}, {}, {}, {}, {}
 local batch = {
@@ -52,7 +56,7 @@ function batch.ended(id, how)
   if waited_for then endings[#endings + 1] = {id, how} end
 end
 
-local total, at, next_record = tonumber(ARGV[9]), 10, 20
+local total, at, next_record = tonumber(ARGV[9]), 10, flow and 20 + flow.KEYS or 20
 local ids, starts, seen = {}, {}, {}
 for n = 1, total do
   starts[n], ids[n], seen[ARGV[at]] = at, ARGV[at + 1], true
@@ -86,6 +90,10 @@ for n = 1, total do
   end
   if mine then
     done[id], answers[n] = true, 'a'
+    if flow then
+      item.held = row and flow.record_of(row)
+      if item.held then flow.free(id, item.held, UNSTARTED[letter]) end
+    end
     verb[1](batch, item, unpack(ARGV, first + 3, first + 2 + verb[2]))
   else
     answers[n] = row and 'l' or 'g'
@@ -129,6 +137,7 @@ if batch.first_due then
     redis.call('SPUBLISH', ARGV[6], 'due ' .. whole(batch.first_due))
   end
 end
+if flow and flow.save() then batch.wake = true end
 if batch.wake and not m[3] then ring(KEYS[18]) end
 local reply = table.concat(answers)
 redis.call('SET', memo, ARGV[2] .. '|' .. reply, 'PX', ARGV[3])

@@ -1,18 +1,23 @@
 -- tick: what a worker does every two seconds in one call: heartbeat, own pending count, sweep of stalled jobs, marks.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 delayed zset; 10 parked zset; 11 cancels hash;
---   12 workers hash; 13 beats zset; 14 bell list; 15 window list; 16 window hash
+--   12 workers hash; 13 beats zset; 14 bell list; 15 window list; 16 window hash; then in the build for lines the keys
+--   of flow control
 -- ARGV: 1 protocol; 2 consumer; 3 heartbeat blob; 4 lease ms; 5 free slots; 6 max stalls; 7 suspects allowed (0 or 1);
 --   8 least ms between two sweeps; 9 1 to sweep, 0 not to (clock in doubt); 10 age bound of the window ms (0 none)
 -- Reply: {now ms, next due ms or -1, turn holder, own pending entries, parked jobs, paused (0 or 1), stalled jobs,
---   marks, waiting (1 when a fetch would find a job, else 0)}
+--   marks, waiting (1 when a fetch would find a job, else 0), epoch of the rules ('0': no flow control)}
 --   A stalled job is {lane, entry, fields, token, count}; count - 1 is its stalls; over max stalls it is to be buried.
+--   A stalled job of a line goes back to its place there once; stalled again it is a suspect like any other. In the plain
+--   build the taken stream is not swept when there are lines.
 --   Marks: ids of jobs to be cancelled. Replay: a sweep whose reply was lost leaves ghosts (reconcile).
 local meta, index, beats = KEYS[1], KEYS[2], KEYS[13]
 local consumer, lease, free, max_stalls = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local suspects = tonumber(ARGV[7])
-local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'turn', 'swept', 'cancels', 'sweep', 'released')
+local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'turn', 'swept', 'cancels', 'sweep', 'released',
+  'flow', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
+if flow then flow.open(17, meta, m[9]) end
 local now = now_ms()
 if not m[1] then redis.call('HSET', meta, PROTOCOL_FIELD, ARGV[1]) end
 redis.call('HSET', KEYS[12], consumer, ARGV[3])
@@ -42,27 +47,36 @@ for _, lane in ipairs(lanes) do
 end
 
 -- One claimed entry: who had it and how often it was delivered decides. Returns a job, or nil when handed back.
+local jobs, stalled = {}, 0
 local function judge(lane, entry, released)
   local p = redis.call('XPENDING', lane[2], 'w', entry, entry, 1)[1]
   if not p then return nil end
-  local count = p[4]
+  local count, earlier, record = p[4], 0, nil
   if not released[entry] then count = count + 1 end
-  local suspect = count >= 3 and count - 1 <= max_stalls
-  if (suspect and suspects <= 0) or free <= 0 then
+  if flow and lane[1] == 't' then earlier, record = flow.stalls(index, lane[2], entry) end
+  local total = count + earlier
+  if record and total == 2 and max_stalls > 0 and not released[entry] then
+    flow.put_back(index, lane[2], entry, 1)
+    stalled = stalled + 1
+    return nil
+  end
+  local suspect = total >= 3 and total - 1 <= max_stalls
+  if (suspect and suspects <= 0) or free <= 0 or (suspect and record and not flow.pay_again(record)) then
     -- Waits with the pseudo-consumer ! , its idle time kept, for a worker with room (poison jobs run one at a time).
     redis.call('XCLAIM', lane[2], 'w', released[entry] and '~' or '!', 0, entry, 'IDLE', lease, 'JUSTID')
     return nil
   end
   if suspect then suspects = suspects - 1 end
-  return claim(index, lane[2], lane[1], entry, consumer, count)
+  local job = claim(index, lane[2], lane[1], entry, consumer, count)
+  if job then job[5] = total end
+  return job
 end
 
-local jobs = {}
 local due_sweep = not m[4] or now - tonumber(m[4]) >= tonumber(ARGV[8])
 if ARGV[9] == '1' and due_sweep and free > 0 and not m[2] then
-  local marks, cursor, stalled = {}, tostring(m[6] or ''), 0
+  local marks, cursor = {}, tostring(m[6] or '')
   for _, lane in ipairs(lanes) do
-    if lane.pending then
+    if lane.pending and (flow or lane[1] ~= 't' or not m[8]) then
       local from = string.match(cursor, lane[1] .. '=([%d%-]+)') or '0-0'
       for _ = 1, 10 do
         -- Entries that were released, not stalled: not to be charged. As many as the next call may claim.
@@ -114,6 +128,7 @@ for _ = 1, age > 0 and 100 or 0 do
   redis.call('HDEL', KEYS[16], oldest)
 end
 
+if flow and (flow.save() or flow.is_ready()) then waiting = 1 end
 local turn = m[3]
 local holder_beat = turn and redis.call('ZSCORE', beats, turn)
 if not holder_beat or now - tonumber(holder_beat) > 6000 then
@@ -124,4 +139,5 @@ local head = redis.call('ZRANGE', KEYS[9], 0, 0, 'WITHSCORES')
 local cancels = m[5] and redis.call('HRANDFIELD', KEYS[11], 500) or {}
 return {
   whole(now), head[2] or '-1', turn, pending, redis.call('ZCARD', KEYS[10]), m[2] and 1 or 0, jobs, cancels, waiting,
+  m[8] or '0',
 }

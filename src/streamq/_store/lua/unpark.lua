@@ -1,15 +1,16 @@
 -- unpark: takes parked jobs whose names the calling worker has handlers for; through the taken stream, so that no
--- worker without the handler can get them again.
--- KEYS: 1 meta hash; 2 index hash; 3 taken stream; 4 bodies hash; 5 parked zset
+-- worker without the handler can get them again; those with gates go back to their lines.
+-- KEYS: 1 meta hash; 2 index hash; 3 taken stream; 4 bodies hash; 5 parked zset; 6.. keys of flow control
 -- ARGV: 1 protocol; 2 consumer; 3 want (1-500); 4.. names (500 at most a call)
 -- Reply: {now ms, {lane, entry, fields, token, count}, ...}. Replay: those of the lost reply are ghosts (reconcile).
 local meta, index, taken, bodies, parked = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local consumer, want = ARGV[2], tonumber(ARGV[3])
-local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused')
+local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
 local reply = {whole(now_ms())}
 if m[2] then return reply end
+flow.open(6, meta, m[3])
 local groups = redis.call('EXISTS', taken) == 1 and redis.call('XINFO', 'GROUPS', taken) or {}
 if #groups == 0 then make_taken_group(meta, taken) end
 for n = 4, #ARGV do
@@ -19,7 +20,10 @@ for n = 4, #ARGV do
   for _, member in ipairs(members) do
     local id = string.sub(member, #name + 2)
     local row, body = redis.call('HGET', index, id), redis.call('HGET', bodies, id)
-    if row and string.sub(row, 1, 1) == 'p' and body then
+    local r = row and body and flow.record_of(row)
+    if r and string.sub(row, 1, 1) == 'p' then
+      redis.call('HSET', index, id, flow.add(id, string.sub(row, 2, 2), r))
+    elseif row and string.sub(row, 1, 1) == 'p' and body then
       redis.call('XADD', taken, '*', 'j', id, 'd', body)
       local got = redis.call('XREADGROUP', 'GROUP', 'w', consumer, 'COUNT', 1, 'STREAMS', taken, '>')[1][2][1]
       local token = 't' .. got[1] .. ':' .. (string.match(row, '%z(%d+)$') or 0) + 1
@@ -31,4 +35,5 @@ for n = 4, #ARGV do
     redis.call('ZREM', parked, member)
   end
 end
+if flow.save() then ring(flow.keys.bell) end
 return reply

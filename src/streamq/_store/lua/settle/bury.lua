@@ -2,7 +2,11 @@
 -- Item: reason; envelope with the error history; 1 if an attempt failed, else 0; record.
 local function bury(batch, item, reason, envelope, failed, record)
   if redis.call('HEXISTS', batch.dead_index, item.id) == 0 then
-    local entry = redis.call('XADD', batch.dead, '*', 'j', item.id, 'd', envelope, 'r', reason, 'w', batch.consumer)
+    local fields = {'j', item.id, 'd', envelope, 'r', reason, 'w', batch.consumer}
+    if item.held then -- so that a replay finds its line again
+      fields[9], fields[10] = 'f', cmsgpack.pack(item.held)
+    end
+    local entry = redis.call('XADD', batch.dead, '*', unpack(fields))
     redis.call('HSET', batch.dead_index, item.id, entry)
     batch.count('dead', 1)
     if failed == '1' then batch.count('failed', 1) end

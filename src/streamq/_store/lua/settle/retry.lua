@@ -4,9 +4,14 @@
 local function retry(batch, item, when, lane, envelope, counter)
   local due = due_ms(when, batch.now)
   redis.call('HSET', batch.bodies, item.id, envelope)
-  redis.call('ZADD', batch.delayed, whole(due), item.id)
-  if not batch.first_due or due < batch.first_due then batch.first_due = due end
   batch.count(counter, 1)
   if counter == 'retried' then batch.count('failed', 1) end
-  batch.move(item, 'd' .. lane)
+  if item.held and item.held[4] then
+    -- The ordered line waits for its head, so that its order survives retries.
+    batch.move(item, flow.add(item.id, lane, item.held, due))
+    return
+  end
+  redis.call('ZADD', batch.delayed, whole(due), item.id)
+  if not batch.first_due or due < batch.first_due then batch.first_due = due end
+  batch.move(item, item.held and flow.delayed(lane, item.held) or 'd' .. lane)
 end

@@ -1,0 +1,100 @@
+"""Which gates a job still needs that it was handed out without, and what becomes of one that met a closed limit.
+
+A job brings the gates its producer knew of. A limit set live, a block, or a producer without the handler's code leave
+some out: such a job is diverted into its line before it begins, at the price of one more step of the server.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from .._core import envelope as _wire
+from .._core import options as _options
+from .._core.flow import Flow
+from .._core.rules import Rules
+from .._store import lines
+from .._store.lines import LineRecord
+from .._store.verbs import Item
+from ..errors import StreamqError
+from .attempt import Attempt
+
+log = logging.getLogger("streamq.worker")
+
+
+class Gating:
+    """What one queue's limits demand of the jobs taken from it."""
+
+    def __init__(self) -> None:
+        self._rules = Rules({})
+
+    def learn(self, found: Mapping[bytes, bytes]) -> None:
+        """Take note of the rules in force."""
+        self._rules = Rules(found)
+        for gate in self._rules.unreadable:
+            log.error("rule of gate %s cannot be read: it holds nothing here", gate, extra={"event": "rule_unreadable"})
+
+    def concerns(self, attempt: Attempt) -> bool:
+        """Whether `missing` has to be asked at all."""
+        return bool(self._rules) or (attempt.spec is not None and attempt.spec.flow is not None)
+
+    def missing(self, attempt: Attempt) -> Item | None:
+        """Return how to divert a job that needs gates it does not have; None when it may begin."""
+        envelope, spec = attempt.envelope, attempt.spec
+        held = lines.held(attempt.token)
+        flow = None if held is None else held.flow
+        if held is None and spec is not None and spec.flow is not None:
+            try:
+                flow = spec.plan(_options.DEFAULT, bytes(envelope.args))
+            except StreamqError:
+                flow = None  # arguments its handler will refuse, too: that tells it better
+        wanted = self._rules.gates(envelope.name, envelope.tenant, lambda: _plain(attempt)) if self._rules else []
+        known = flow.gates if flow is not None else ()
+        extra = tuple(gate for gate in wanted if gate not in known)
+        if held is not None and not extra:
+            return None
+        if held is None and not extra and (flow is None or not (flow.gates or flow.line)):
+            return None
+        lane = _lane(attempt, held)
+        if held is not None:
+            data = lines.replaced(held, gates=(*held.gates, *extra), line=held.line)
+        else:
+            expires = envelope.expires_ms or 0
+            data = lines.record(_with(flow, extra), lane, expires)
+        return Item(b"v", attempt.id, attempt.token, (lane, data))
+
+
+def limited_gate(attempt: Attempt) -> str | None:
+    """Return which gate a "too many requests" shuts for a job: its provider's, else its handler's, else its group's."""
+    held = lines.held(attempt.token)
+    for prefix in ("r.", "h.", "g:"):
+        for gate in reversed(held.gates if held is not None else ()):
+            if gate.startswith(prefix):
+                return gate
+    return None
+
+
+def is_buried(attempt: Attempt) -> bool:
+    """Whether a job that met a closed limit is to be buried, not dropped."""
+    held = lines.held(attempt.token)
+    return held is not None and held.on_limit == "b"
+
+
+def _with(flow: Flow | None, extra: tuple[str, ...]) -> Flow:
+    if flow is None:
+        return Flow(extra)
+    return Flow((*flow.gates, *extra), flow.line, flow.cost, flow.ordered, flow.batch, flow.on_limit, flow.on_conflict)
+
+
+def _plain(attempt: Attempt) -> object:
+    try:
+        return _wire.plain(attempt.envelope.args)
+    except _wire.MALFORMED:
+        return None
+
+
+def _lane(attempt: Attempt, held: LineRecord | None) -> int:
+    if held is not None:
+        return held.lane
+    place = attempt.token[0]
+    return place - 48 if 48 <= place <= 52 else attempt.envelope.lane

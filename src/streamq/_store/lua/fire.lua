@@ -1,0 +1,44 @@
+-- fire: fires one tick of a schedule, once however many schedulers try, and moves the schedule on to its next tick.
+-- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 states hash; 9 ticks zset; 10 bell list; 11 dead index hash;
+--   12 record string of the job
+-- ARGV: 1 protocol; 2 schedule id; 3 version; 4 last tick ms as the scheduler knows it; 5 tick ms, '' to move on
+--   without firing; 6 next tick ms, '+inf' for none; 7 job id; 8 lane 0-4; 9 envelope; 10 max pending jobs (0 none);
+--   11 scheduler
+-- Reply: 'fired', 'moved', 'exists' (a job of this id is there or ended lately; the tick counts as fired), 'already'
+--   (somebody fired it, or a later one), 'stale' (changed, paused or removed), 'early', 'full'.
+-- Errors: SQVERSION, OOM before anything is written. Replay: 'already' or 'stale'; the tick is not fired again.
+local index, states, ticks, bell = KEYS[2], KEYS[8], KEYS[9], KEYS[10]
+local id, version, tick, job = ARGV[2], ARGV[3], ARGV[5], ARGV[7]
+local m = redis.call('HMGET', KEYS[1], PROTOCOL_FIELD, 'paused', 'ticker')
+local refused = wrong_protocol(m[1], ARGV[1])
+if refused then return refused end
+local state = redis.call('HGET', states, id)
+if not state then return 'stale' end
+local status, current, last, count, rest = string.match(state, '(%S+) (%S+) (%S+) (%S+) (.+)')
+if current ~= version or status ~= 'on' then return 'stale' end
+-- Another last tick: what was computed from it may leave one out.
+if last ~= ARGV[4] then return 'already' end
+expect('h', index, 'z', ticks, 'l', bell, 'h', KEYS[11], 's', KEYS[3 + ARGV[8]])
+if tick == '' then
+  redis.call('ZADD', ticks, ARGV[6], id)
+  return 'moved'
+end
+if tonumber(tick) <= tonumber(last) then return 'already' end
+if tonumber(tick) > now_ms() then return 'early' end
+local known = redis.call('HEXISTS', index, job) == 1 or redis.call('HEXISTS', KEYS[11], job) == 1
+  or redis.call('EXISTS', KEYS[12]) == 1
+local limit = tonumber(ARGV[10])
+if not known and limit > 0 and redis.call('HLEN', index) >= limit then return 'full' end
+
+-- The one place where the job of a tick enters the queue.
+local function put(lane, body)
+  local entry = redis.call('XADD', KEYS[3 + lane], '*', 'j', job, 'd', body)
+  redis.call('HSET', index, job, lane .. entry .. ':0')
+  if not m[2] then ring(bell) end
+end
+
+if not known then put(ARGV[8], ARGV[9]) end
+redis.call('HSET', states, id, table.concat({'on', version, tick, whole(count + 1), rest}, ' '))
+redis.call('ZADD', ticks, ARGV[6], id)
+if m[3] ~= ARGV[11] then redis.call('HSET', KEYS[1], 'ticker', ARGV[11]) end
+return known and 'exists' or 'fired'

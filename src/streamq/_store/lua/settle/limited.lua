@@ -1,0 +1,10 @@
+-- limited: its provider said "too many". It goes back to its place in its line, and the gate of that provider stays shut
+-- for as long as it was told; jobs of other gates go on. The token stays spent: a start is a start.
+-- Item: ms to keep the gate shut; gate; envelope.
+local function limited(batch, item, wait, name, envelope)
+  redis.call('HSET', batch.bodies, item.id, envelope)
+  batch.count('limited', 1)
+  local g = flow.gate(name)
+  g.shut = math.max(g.shut, batch.now + wait)
+  batch.move(item, flow.add(item.id, item.held[15], item.held))
+end

@@ -1,0 +1,196 @@
+"""What people do to a queue while it runs: pause, block, drain, clean, and ask why a job waits."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import datetime
+
+from ._core import condition, gates, names, units
+from ._core import envelope as _wire
+from ._core import rules as _rules
+from ._core.condition import Condition
+from ._core.envelope import Record
+from ._core.lifecycle import JobState
+from ._core.rules import Rule
+from ._core.units import Seconds, from_ms
+from ._store import desk, inspector
+from ._store import limits as _store
+from ._store.session import Store
+from .dlq import DeadLetters
+from .errors import ConfigError
+from .explain import Explanation, explained
+from .limits import Deduplication, Limits, person
+
+
+class Block:
+    """A block in force.
+
+    id: to release it by. name: handler, tenant, where (as text): which jobs it holds. reason, by, created_at: why, who,
+    when. held: jobs in line for it when it was looked at.
+    """
+
+    __slots__ = ("_home", "by", "created_at", "held", "id", "name", "reason", "tenant", "where")
+
+    def __init__(self, home: Controls, block_id: str, rule: Rule, held: int) -> None:
+        self._home = home
+        self.id: str = block_id
+        self.name: str | None = rule.names[0] if rule.names else None
+        self.tenant: str | None = rule.tenant
+        self.where: str = "" if rule.where is None else str(condition.from_wire(rule.where))
+        self.reason: str = rule.reason
+        self.by: str = rule.by
+        self.created_at: datetime = from_ms(rule.at_ms)
+        self.held: int = held
+
+    def __repr__(self) -> str:
+        """What it holds."""
+        parts = [f"{option}={value!r}" for option, value in (("name", self.name), ("tenant", self.tenant)) if value]
+        return f"<Block {self.id} {' '.join([*parts, self.where])}>"
+
+    async def release(self) -> bool:
+        """Let go on what it holds, in order; True if it was still in force."""
+        return await self._home.unblock(self.id)
+
+
+class Controls(ABC):
+    """The controls of a queue."""
+
+    name: str
+    result_ttl: float
+    dlq: DeadLetters
+
+    def __init__(self) -> None:
+        self.limits: Limits = Limits(self)
+        self.dedup: Deduplication = Deduplication(self)
+
+    @abstractmethod
+    async def stores(self) -> Sequence[Store]:
+        """Return the partitions. Not for applications."""
+
+    async def _partition(self) -> Store:
+        return (await self.stores())[0]
+
+    # -- pause and block ----------------------------------------------------------------------------
+
+    async def pause(self, *, group: str | None = None, handler: str | None = None, reason: str = "") -> bool:
+        """Hand out no more jobs: of this queue, of a group or of a handler; True if that is news.
+
+        Exact, anywhere, from the moment this returns: jobs are handed out by one script that looks at the flag.
+        Attempts fetched before go on, among them the few a saturated worker holds ready (at most a tenth of its
+        concurrency). A paused job keeps its place; its ``expires_in`` goes on.
+        """
+        gate = _gate(group, handler)
+        if gate is None:
+            return await desk.pause(await self._partition(), reason)
+        return await self.limits.pause(gate, reason=reason)
+
+    async def resume(self, *, group: str | None = None, handler: str | None = None) -> bool:
+        """Hand out jobs again; True if the queue, the group or the handler was paused. Limits go on to hold."""
+        gate = _gate(group, handler)
+        return await desk.resume(await self._partition()) if gate is None else await self.limits.resume(gate)
+
+    async def block(
+        self,
+        *,
+        name: str | None = None,
+        tenant: str | None = None,
+        where: Condition | None = None,
+        reason: str = "",
+        by: str = "",
+    ) -> Block:
+        """Hold the jobs that fit all that is given (``name`` of a handler), until the block is released.
+
+        ``where``: a condition on the arguments, such as ``Arg("country") == "GR"``. Held jobs are not dropped: they
+        wait in line, in their order, and go on when the block is released. Jobs that run go on. No job that is handed
+        out after this returned begins if it fits.
+        """
+        if name is None and tenant is None and where is None:
+            raise ConfigError("block", None, "give name=, tenant= or where=; to hold everything pause the queue")
+        wire = None if where is None else condition.to_wire(condition.checked("where", where))
+        rule = Rule(
+            () if name is None else (names.checked("name", name),),
+            None if tenant is None else names.checked_text("tenant", tenant),
+            wire,
+            by or person(),
+            reason,
+            time.time_ns() // 1_000_000,
+        )
+        block_id = secrets.token_hex(4)
+        for store in await self.stores():
+            await _store.override(store, f"x.{block_id}", {"x": 1}, by=rule.by, rule=_rules.encode(rule))
+        return Block(self, block_id, rule, 0)
+
+    async def unblock(self, block_id: str) -> bool:
+        """Release a block: what it held goes on, in order; True if there was one."""
+        found = False
+        for store in await self.stores():
+            found = await _store.clear(store, f"x.{names.checked('block_id', block_id)}", by=person()) or found
+        return found
+
+    async def blocks(self) -> list[Block]:
+        """Return the blocks in force, the oldest first."""
+        store = await self._partition()
+        found = {gate.decode()[2:]: data for gate, data in (await _store.rules(store)).items() if gate[:2] == b"x."}
+        seen = await _store.explain(store, "", [f"x.{one}" for one in found])
+        held = {gate.gate[2:]: gate.waiting for gate in seen.gates}
+        return sorted((Block(self, one, _rules.decode(data), held[one]) for one, data in found.items()), key=_age)
+
+    async def explain(self, job_id: str) -> Explanation:
+        """Return why a job is where it is: its line, its place in it, and what each of its gates says."""
+        store = await self._partition()
+        found = await desk.look(store, names.checked_text("job_id", job_id))
+        return explained(job_id, found, await _store.explain(store, job_id, [gates.QUEUE]), await desk.counts(store))
+
+    # -- drain and clean ----------------------------------------------------------------------------
+
+    async def drain(self, *, include_delayed: bool = False) -> int:
+        """Remove what waits and has not started (BullMQ's meaning); returns how many. Running jobs go on."""
+        store = await self._partition()
+        total = 0
+        readers = [inspector.in_lanes, inspector.in_lines, inspector.parked]
+        readers += [inspector.delayed] if include_delayed else []
+        record = _wire.encode(
+            Record(state=str(JobState.CANCELLED), reason="drained", finished_ms=time.time_ns() // 1_000_000)
+        )
+        for reader in readers:
+            cursor = ""
+            while True:
+                page = await reader(store, cursor, 200)
+                ids = [seen.id for seen in page.jobs]
+                removed = 0
+                if ids:
+                    answers = await desk.cancel(store, ids, record, result_ms=int(self.result_ttl * 1000), ask=False)
+                    removed = answers.count("c")
+                total += removed
+                # What was removed is gone from the front; only rank cursors must not move past what slid down.
+                cursor = page.cursor if reader is inspector.in_lanes or not removed else ""
+                if not page.jobs or (not page.cursor and (reader is inspector.in_lanes or not removed)):
+                    break
+        return total
+
+    async def clean(self, state: JobState | str, *, older_than: Seconds | None = None) -> int:
+        """Forget finished jobs: "dead" (dead letters) or "completed" (the window); returns how many."""
+        wanted = JobState(state)
+        if wanted is JobState.DEAD:
+            return await self.dlq.purge(older_than=older_than)
+        if wanted is JobState.COMPLETED:
+            age = 0 if older_than is None else units.millis("older_than", older_than)
+            return await desk.clean_window(await self._partition(), age)
+        raise ConfigError(
+            "state", str(state), 'clean takes "completed" or "dead"; cancelled and expired leave by result_ttl'
+        )
+
+
+def _gate(group: str | None, handler: str | None) -> str | None:
+    if group is not None and handler is not None:
+        raise ConfigError("group", group, "give group= or handler=, not both")
+    if handler is not None:
+        return gates.handler(names.checked("handler", handler))
+    return None if group is None else f"g:{gates.checked('group', group)}"
+
+
+def _age(block: Block) -> datetime:
+    return block.created_at
