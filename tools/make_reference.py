@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 import streamq
-from streamq import HandlerOptions, JobOptions, JobState, QueueOptions, Worker, errors
+from streamq import HandlerOptions, JobOptions, JobState, QueueOptions, ScheduleOptions, Worker, errors
 from streamq._core.lifecycle import TRANSITIONS, Transition
 from streamq._store.keys import CATALOGUE, Keys, registry_key
-from streamq._store.scripts import PROTOCOL, VERBS
+from streamq._store.scripts import LINES, PROTOCOL, VERBS
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 BY_HAND = "<!-- Written by tools/make_reference.py. Change the code, then run that. -->\n"
@@ -165,7 +165,7 @@ def keys() -> str:
         "",
         "| channel | says |",
         "|---|---|",
-        f"| `{example.control.decode()}` | `cancel <job id>`: stop a running job; `due <ms>`: an earlier delayed job |",
+        f"| `{example.control.decode()}` | `cancel <job id>`: stop; `due <ms>`: earlier; `schedules`: one changed |",
         f"| `{example.done.decode()}<waiter>` | `r<job id>`: ended, left a record; `n<job id>`: returned None |",
         "",
     ]
@@ -194,24 +194,70 @@ ROLES = (
     Role(
         "worker",
         "runs jobs; handlers that enqueue need the producer's commands as well",
-        ("fetch", "settle", "renew", "tick", "reconcile", "promote", "unpark", "purge", "leave", "counts"),
+        (
+            "fetch",
+            "take",
+            "settle",
+            "renew",
+            "tick",
+            "reconcile",
+            "promote",
+            "unpark",
+            "purge",
+            "leave",
+            "counts",
+            "limit",
+            "breaker",
+        ),
         ("blpop", "lpush", "client|id", "client|kill", "ssubscribe"),
     ),
     Role(
+        "scheduler",
+        "declares schedules and fires their ticks, beside a worker or alone",
+        ("schedule", "schedules", "fire"),
+        ("ssubscribe",),
+    ),
+    Role(
         "operator",
-        "counts, lists, cancels, replays, pauses: the management commands",
-        ("look", "counts", "cancel", "promote", "replay", "purge", "clean", "pause"),
-        ("smembers", "xinfo|groups", "xpending", "xrange", "xrevrange", "zrange", "hmget", "lrange", "ssubscribe"),
+        "counts, lists, cancels, moves, replays, pauses: the management commands",
+        (
+            "look",
+            "counts",
+            "cancel",
+            "promote",
+            "reprioritise",
+            "replay",
+            "purge",
+            "clean",
+            "pause",
+            "limit",
+            "explain",
+            "breaker",
+            "schedule",
+            "schedules",
+        ),
+        (
+            *("smembers", "xinfo|groups", "xpending", "xrange", "xrevrange", "zrange", "lrange", "ssubscribe"),
+            *("hget", "hgetall", "hmget", "hdel"),
+        ),
     ),
 )
 
 
+ALL_VERBS = (*VERBS, *(verb for verb in LINES if verb not in VERBS))
+
+
 def commands_of(verb: str) -> set[str]:
-    """Return the Redis commands a script calls; of the parts put in front only the functions that it uses."""
-    own = "\n".join(_lua(name) for name in (f"{verb}.lua", *VERBS[verb]) if not name.startswith("_"))
+    """Return the Redis commands that the builds of a script call."""
+    return {one for parts in (VERBS.get(verb), LINES.get(verb)) if parts for one in _commands(verb, parts)}
+
+
+def _commands(verb: str, parts: Sequence[str]) -> set[str]:
+    """Return the commands of one build; of the small parts put in front only the functions that it uses."""
+    own = "\n".join(_lua(name) for name in (f"{verb}.lua", *parts) if not name.startswith("_"))
     shared = {
         name: body
-        for part in VERBS[verb]
+        for part in parts
         if part.startswith("_")
         for name, body in re.findall(r"^local function (\w+)(.*?)^end", _lua(part), re.MULTILINE | re.DOTALL)
     }
@@ -253,10 +299,10 @@ def scripts() -> str:
     for role in ROLES:
         lines += [f"**{role.name}** {role.does}:", "", "```text", " ".join(f"+{one}" for one in permissions(role))]
         lines += ["```", ""]
-    for verb in VERBS:
+    for verb in ALL_VERBS:
         lines += _script_section(verb, f"{verb}.lua", "##")
-        if verb == "settle":
-            for name in VERBS[verb][1:]:
+        for name in LINES.get(verb, ()):
+            if name.startswith("settle/"):
                 lines += _script_section(Path(name).stem, name, "###")
     return "\n".join(lines)
 
@@ -317,6 +363,7 @@ def options() -> str:
         ("Queue", QueueOptions, 'Queue("name", ...)'),
         ("Handler", HandlerOptions, '@queue.handler("name", ...)'),
         ("Job", JobOptions, "handler.with_options(...), queue.enqueue(name, payload, ...)"),
+        ("Schedule", ScheduleOptions, "@scheduler.cron(...), @scheduler.every(...), scheduler.upsert(...)"),
     ):
         typed = {name: _annotation(value) for name, value in kind.__annotations__.items()}
         lines += [f"## {title}", "", f"`{used}`", "", *_described(inspect.cleandoc(kind.__doc__ or ""), typed), ""]
@@ -357,16 +404,25 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Jobs", ("Job", "JobSpec", "JobState", "JobInfo", "AttemptInfo", "JobPage", "Priority")),
     ("In a handler", ("Context", "current_context", "Retry", "Snooze", "RateLimited", "Discard", "Fatal")),
     ("Backoff and retention", ("Fixed", "Linear", "Exponential", "Keep")),
+    ("When and how much", ("RateLimit", "Group", "Dedup", "Arg", "CircuitBreaker", "BreakerInfo")),
+    ("Limits while workers run", ("Limits", "LimitInfo", "Deduplication", "Block", "Explanation", "GateInfo")),
+    ("Batches", ("BatchHandler", "BatchContext", "BatchItem")),
+    ("Schedules", ("Scheduler", "ScheduleInfo")),
     ("Dead letters", ("DeadLetters", "DeadLetter", "Replayed")),
     ("Looking", ("Counts", "WorkerInfo")),
-    ("Elsewhere", ("QueueOptions", "HandlerOptions", "JobOptions", "StreamqError")),
+    ("Elsewhere", ("QueueOptions", "HandlerOptions", "JobOptions", "ScheduleOptions", "StreamqError")),
 )
 ELSEWHERE = {
     "StreamqError": "errors.md",
-    **dict.fromkeys(("QueueOptions", "HandlerOptions", "JobOptions"), "options.md"),
+    **dict.fromkeys(("QueueOptions", "HandlerOptions", "JobOptions", "ScheduleOptions"), "options.md"),
 }
-INNER = {"keep", "owner", "replay_dead", "send_spec"}
+INNER = {"keep", "most_at_once", "offset_ms", "owner", "per_ms", "replay_dead", "send_spec"}
 """Members that other modules of streamq call."""
+MADE_BY_OTHERS = {
+    *("Handler", "BoundHandler", "BatchHandler", "Job", "JobSpec", "DeadLetters", "Context", "BatchContext"),
+    *("Limits", "Deduplication", "Block"),
+}
+"""Classes that applications get and do not make."""
 
 
 def api() -> str:
@@ -401,10 +457,12 @@ def _public(name: str, value: Any) -> Iterator[str]:
         fields = msgspec.structs.fields(found)
         shown = ", ".join(one.name if one.required else f"{one.name}={_default(one.default)}" for one in fields)
         yield from ("```python", f"class {name}({shown})", "```", "")
-    elif name not in {"Handler", "BoundHandler", "Job", "JobSpec", "DeadLetters", "Context"}:
+    elif name not in MADE_BY_OTHERS:
         yield from ("```python", f"class {name}{_signature(found)}", "```", "")
     yield from (inspect.cleandoc(found.__doc__ or ""), "")
-    members = [line for member, value in vars(found).items() for line in _member(member, value)]
+    # Queue is made of two classes; what it inherits is as public as what it declares.
+    own = [vars(kind) for kind in (found, *found.__bases__) if kind.__module__.startswith("streamq")]
+    members = [line for one in own for member, value in one.items() for line in _member(member, value)]
     yield from (*members, "") if members else ()
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._core.backoff import Exponential, Fixed, Linear
+    from ._core.batch_context import BatchContext, BatchItem
     from ._core.condition import Arg
     from ._core.context import Context, current_context
     from ._core.dedup import Dedup
@@ -15,11 +16,16 @@ if TYPE_CHECKING:
     from ._core.options import HandlerOptions, JobOptions, Priority
     from ._core.retention import Keep
     from ._core.steer import Discard, Fatal, RateLimited, Retry, Snooze
+    from .batch import BatchHandler
+    from .breaker import BreakerInfo, CircuitBreaker
+    from .controls import Block
     from .dlq import DeadLetter, DeadLetters, Replayed
     from .errors import StreamqError
+    from .explain import Explanation, GateInfo
     from .handler import BoundHandler, Depends, Handler
     from .info import AttemptInfo, JobInfo
     from .job import Job, JobSpec
+    from .limits import Deduplication, LimitInfo, Limits
     from .queue import Queue
     from .reading import Counts, JobPage, WorkerInfo
     from .scheduler import Scheduler
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "_core.backoff": ("Exponential", "Fixed", "Linear"),
+    "_core.batch_context": ("BatchContext", "BatchItem"),
     "_core.condition": ("Arg",),
     "_core.context": ("Context", "current_context"),
     "_core.dedup": ("Dedup",),
@@ -37,11 +44,16 @@ _HOMES = {
     "_core.options": ("HandlerOptions", "JobOptions", "Priority"),
     "_core.retention": ("Keep",),
     "_core.steer": ("Discard", "Fatal", "RateLimited", "Retry", "Snooze"),
+    "batch": ("BatchHandler",),
+    "breaker": ("BreakerInfo", "CircuitBreaker"),
+    "controls": ("Block",),
     "dlq": ("DeadLetter", "DeadLetters", "Replayed"),
     "errors": ("StreamqError",),
+    "explain": ("Explanation", "GateInfo"),
     "handler": ("BoundHandler", "Depends", "Handler"),
     "info": ("AttemptInfo", "JobInfo"),
     "job": ("Job", "JobSpec"),
+    "limits": ("Deduplication", "LimitInfo", "Limits"),
     "queue": ("Queue",),
     "reading": ("Counts", "JobPage", "WorkerInfo"),
     "scheduler": ("Scheduler",),
@@ -54,17 +66,26 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Arg",
     "AttemptInfo",
+    "BatchContext",
+    "BatchHandler",
+    "BatchItem",
+    "Block",
     "BoundHandler",
+    "BreakerInfo",
+    "CircuitBreaker",
     "Context",
     "Counts",
     "DeadLetter",
     "DeadLetters",
     "Dedup",
+    "Deduplication",
     "Depends",
     "Discard",
+    "Explanation",
     "Exponential",
     "Fatal",
     "Fixed",
+    "GateInfo",
     "Group",
     "Handler",
     "HandlerOptions",
@@ -75,6 +96,8 @@ __all__ = [
     "JobSpec",
     "JobState",
     "Keep",
+    "LimitInfo",
+    "Limits",
     "Linear",
     "Priority",
     "Queue",

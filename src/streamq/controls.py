@@ -120,7 +120,8 @@ class Controls(ABC):
         )
         block_id = secrets.token_hex(4)
         for store in await self.stores():
-            await _store.override(store, f"x.{block_id}", {"x": 1}, by=rule.by, rule=_rules.encode(rule))
+            said = {"x": 1, "why": reason} if reason else {"x": 1}
+            await _store.override(store, f"x.{block_id}", said, by=rule.by, rule=_rules.encode(rule))
         return Block(self, block_id, rule, 0)
 
     async def unblock(self, block_id: str) -> bool:

@@ -11,7 +11,7 @@ from ._core import gates
 from ._core.lifecycle import JobState
 from ._core.options import Priority
 from ._store.desk import Counted, Look
-from ._store.limits import Explained, GateSeen
+from ._store.limits import Explained, GateSeen, with_queue
 from .info import state_of
 
 
@@ -48,7 +48,7 @@ class Explanation(msgspec.Struct, frozen=True):
 def explained(job_id: str, found: Look, seen: Explained, counted: Counted) -> Explanation:
     """Return what a look and the gates say together."""
     state = state_of(found)
-    told = [_gate(one) for one in seen.gates if one.gate != gates.QUEUE or one.config]
+    told = [_gate(one) for one in with_queue(seen.gates, counted) if one.gate != gates.QUEUE or one.config]
     by_name = {one.gate: one for one in told}
     paused = counted.meta.get("paused")
     if state is JobState.WAITING and seen.state:
@@ -81,9 +81,12 @@ def _line_text(seen: Explained, by_name: dict[str, GateInfo]) -> str:
 
 
 def _gate(seen: GateSeen) -> GateInfo:
+    if seen.gate.startswith(gates.breaker("")):
+        return GateInfo(seen.gate, seen.why, _breaker(seen), seen.wait_ms / 1000)
     conf, parts = seen.config, list[str]()
     if seen.why == "paused":
-        parts.append("paused")
+        reason = conf.get("why")
+        parts.append(("blocked" if seen.gate.startswith("x.") else "paused") + (f": {reason}" if reason else ""))
     if conf.get("c", -1) >= 0:
         parts.append(f"{seen.used}/{conf['c']} running")
     if conf.get("n", -1) >= 0:
@@ -91,6 +94,15 @@ def _gate(seen: GateSeen) -> GateInfo:
     if seen.why == "rate":
         parts.append(f"next in {_span(seen.wait_ms)}")
     return GateInfo(seen.gate, seen.why, ", ".join(parts) or "open", seen.wait_ms / 1000)
+
+
+def _breaker(seen: GateSeen) -> str:
+    name = f"circuit breaker {seen.gate.removeprefix(gates.breaker(''))!r}"
+    if seen.why == "rate":
+        return f"{name} open, next probe in {_span(seen.wait_ms)}"
+    if seen.config.get("c") is None:
+        return f"{name} closed"
+    return f"{name} half open, " + ("a probe runs" if seen.why == "slots" else "the next job is the probe")
 
 
 def _elsewhere(state: JobState, found: Look, now_ms: int) -> str:

@@ -15,9 +15,12 @@ import msgspec
 
 from ._core import envelope as _wire
 from ._core import names
+from ._core.handler import Learning
 from ._core.lanes import LaneOrder
 from ._core.lifecycle import JobState
 from ._runtime.attempt import Attempt
+from ._runtime.batch import Batch, begun, is_batch
+from ._runtime.batching import Batching, Outcome
 from ._runtime.bell import Bell
 from ._runtime.exchange import Exchange, Limits
 from ._runtime.executor import Executor
@@ -100,6 +103,7 @@ class Joint:
         self._declare_next = float("inf")
         self._declaring: asyncio.Task[None] | None = None
         self.executor.ended = self._ended
+        self.batching: Batching = Batching(self.executor, self._batch_ended)
         self.exchange.host = self
         self.exchange.lanes = LaneOrder(wiring.lanes)
         self.exchange.table.joined = self
@@ -182,6 +186,10 @@ class Joint:
     def learn(self, rules: Mapping[bytes, bytes]) -> None:
         """Take note of the blocks and limits set live."""
         self.gating.learn(rules)
+        concerned: Sequence[object] = self.wiring.registry.middleware
+        for one in concerned:
+            if isinstance(one, Learning):
+                one.learn(rules)
 
     def _without_handler(self, attempt: Attempt) -> Item:
         name = attempt.envelope.name
@@ -193,8 +201,14 @@ class Joint:
     def start(self, attempt: Attempt) -> None:
         """Start the attempt's handler."""
         self.worker.keep()
-        self.settling.started(attempt)
-        self.executor.start(attempt)
+        if is_batch(attempt):
+            batch = begun(attempt, self.cancelled)
+            for one in batch.attempts:
+                self.settling.started(one)
+            self.batching.start(batch)
+        else:
+            self.settling.started(attempt)
+            self.executor.start(attempt)
 
     def undecodable(self, attempt: Attempt, reason: str) -> Item:
         """Bury an entry that is no job of ours."""
@@ -238,13 +252,19 @@ class Joint:
         )
 
     def _ended(self, attempt: Attempt, value: Any, error: BaseException | None, trace: str) -> None:
+        self.exchange.table.ended(attempt, self._told(attempt, value, error, trace))
+
+    def _batch_ended(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        told = [(one.attempt, self._told(*one)) for one in outcomes]
+        self.exchange.table.ended_together(batch.endings(told))
+
+    def _told(self, attempt: Attempt, value: Any, error: BaseException | None, trace: str) -> Item | None:
         try:
-            item = self.settling.outcome(attempt, value, error, trace)
+            return self.settling.outcome(attempt, value, error, trace)
         except Exception:
             # A defect, but the place must come back: a job that never ends would be kept leased for ever.
             log.exception("outcome cannot be told", extra={"event": "outcome_failed", "job_id": attempt.job_id})
-            item = self.settling.raw(attempt, "its outcome could not be told; see the worker's log")
-        self.exchange.table.ended(attempt, item)
+            return self.settling.raw(attempt, "its outcome could not be told; see the worker's log")
 
 
 async def all_idle(joints: Sequence[Joint]) -> None:
@@ -261,13 +281,6 @@ async def all_idle(joints: Sequence[Joint]) -> None:
                 joint.exchange.ring()
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, BURST_LOOK)
-
-
-async def all_empty(exchanges: Sequence[Exchange]) -> None:
-    """Return when no exchange holds a job."""
-    # Looked at, not waited for: it becomes true in a dozen places, and only a stopping worker asks.
-    while not all(exchange.is_empty for exchange in exchanges):  # noqa: ASYNC110 - see above
-        await asyncio.sleep(0.01)
 
 
 def version_name(version: int) -> str:

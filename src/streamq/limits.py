@@ -19,6 +19,7 @@ from ._core.handler import Registry
 from ._core.limits import RateLimit
 from ._core.rules import Rule
 from ._core.units import from_ms
+from ._store import desk
 from ._store import limits as _store
 from ._store.session import Store
 from .errors import ConfigError
@@ -28,7 +29,7 @@ log: Final = logging.getLogger("streamq")
 UNBOUNDED = -1
 """Stands for "no bound" in a configuration, so that a single gate can be freed of what its class says."""
 
-_UNSET: Any = object()
+_UNSET: Any = msgspec.UNSET
 
 
 class Home(Protocol):
@@ -48,6 +49,7 @@ class LimitInfo(msgspec.Struct, frozen=True):
     concurrency, rate, weight, size, paused: in force (None: no bound). declared: whether code says something of it.
     overridden_by, overridden_at: who set it live, and when; None if nobody did. used: jobs that run under it. waiting:
     jobs in line for it. state: "open", "paused", "slots" or "rate"; opens_in: seconds until a closed rate opens.
+    reason: why it was paused, as the person who did it said.
     """
 
     gate: str
@@ -63,6 +65,7 @@ class LimitInfo(msgspec.Struct, frozen=True):
     waiting: int
     state: str
     opens_in: float
+    reason: str = ""
 
 
 class Limits:
@@ -111,16 +114,20 @@ class Limits:
         store = (await self._home.stores())[0]
         declared, overrides = await _store.layers(store)
         names = sorted({*declared.gates, *overrides})
-        seen = {one.gate: one for one in (await _store.explain(store, "", names)).gates}
+        found = (await _store.explain(store, "", names)).gates
+        if gates.QUEUE in names:
+            found = _store.with_queue(found, await desk.counts(store))
+        seen = {one.gate: one for one in found}
         return [_info(seen[name], overrides.get(name), declared=name in declared.gates) for name in names]
 
     async def pause(self, gate: str, *, reason: str = "") -> bool:
         """Close a gate. Use ``queue.pause(group=)`` or ``queue.pause(handler=)``."""
-        return await self._override(checked_gate(gate), {"x": 1}, "", reason)
+        # Without a reason a second pause leaves that of the first.
+        return await self._override(checked_gate(gate), {"x": 1, "why": reason} if reason else {"x": 1}, "", reason)
 
     async def resume(self, gate: str) -> bool:
         """Open a paused gate. Use ``queue.resume(group=)`` or ``queue.resume(handler=)``."""
-        return await self._override(checked_gate(gate), {"x": False}, "")
+        return await self._override(checked_gate(gate), {"x": False, "why": False}, "")
 
     async def _override(self, gate: str, options: Mapping[str, object], by: str, reason: str = "") -> bool:
         # Jobs of a handler without limits are in the lanes: workers must be told to send them to this gate.
@@ -241,6 +248,7 @@ def _info(seen: _store.GateSeen, layer: _store.Layer | None, *, declared: bool) 
         seen.waiting,
         seen.why,
         seen.wait_ms / 1000,
+        str(conf.get("why", "")),
     )
 
 

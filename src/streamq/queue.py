@@ -12,7 +12,8 @@ from . import reading, sending
 from . import settings as _settings
 from ._core import flow_options, names
 from ._core import options as _options
-from ._core.handler import HandlerSpec, Middleware, Registry
+from ._core.batches import BatchOptions, ItemKey, refuse_context
+from ._core.handler import Attachable, HandlerSpec, Middleware, Registry
 from ._core.lifecycle import JobState
 from ._core.options import HandlerOptions, JobOptions, Priority
 from ._core.signature import REFUSED, Signature, encode_value
@@ -21,6 +22,7 @@ from ._store import desk
 from ._store.link import redacted
 from ._store.producer import Entry
 from ._store.session import Store
+from .batch import BatchHandler, DecorateBatch, spec_of
 from .controls import Controls
 from .dlq import DeadLetters
 from .errors import ConfigError, InvalidPayload, StreamqError
@@ -70,6 +72,7 @@ class Queue(Controls):
 
         def register(fn: Callable[..., Any]) -> Handler[..., Any]:
             signature = Signature(name, fn, is_dependency)
+            refuse_context(signature)
             spec = HandlerSpec(
                 name, fn, signature, policy, kind=kind_of(name, fn, options),
                 lane=int(options.get("priority", Priority.NORMAL)), keep_result=options.get("keep_result", False),
@@ -82,14 +85,48 @@ class Queue(Controls):
 
         return Decorate(register)
 
+    def batch_handler(
+        self,
+        name: str,
+        *,
+        size: int = 100,
+        wait: Seconds | None = None,
+        quiet: Seconds | None = None,
+        max_delay: Seconds | None = None,
+        key: ItemKey | None = None,
+        **options: Unpack[HandlerOptions],
+    ) -> DecorateBatch:
+        """Register a function that takes up to ``size`` (1 to 500) items at once. See `HandlerOptions` for the rest.
+
+        ``async def sync(items: list[Contact]) -> None``, or with a leading `BatchContext`; one job is one item, made by
+        ``sync.enqueue(contact)``. A batch begins at ``size`` items; or ``wait`` seconds after its oldest one; or, with
+        ``quiet`` instead, so long after its latest one, at the latest ``max_delay`` seconds after its oldest. ``key``:
+        field of the items, or function of one; a batch never mixes values of it.
+
+        A batch takes one place of the worker, one of each concurrency and one token of each rate. Each item has its own
+        attempts and its own end: an error raised fails them all, ``ctx.items[i].fail(error)``, or returning
+        ``{i: error}``, this one; a list returned has the result of each, exceptions for what failed. ``timeout`` bounds
+        the call, dependencies are made once per call, and middleware sees one `BatchContext`.
+        Raises `ConfigError` for what could not work.
+        """
+        asked = BatchOptions(size, wait, quiet, max_delay, key)
+        asked.batch()
+
+        def register(fn: Callable[..., Any]) -> BatchHandler[Any, Any, Any]:
+            spec = spec_of(name, fn, asked, options, self._settings.defaults, self._settings.flow)
+            self._registry.add(spec)
+            return BatchHandler(self, spec)
+
+        return DecorateBatch(register)
+
     def middleware(self, fn: Middleware) -> Middleware:
         """Wrap ``fn(ctx, call_next)`` around every attempt; the first declared is the outermost."""
         self._registry.middleware.append(fn)
         return fn
 
-    def use(self, middleware: Middleware) -> None:
-        """Add a middleware object."""
-        self.middleware(middleware)
+    def use(self, middleware: Middleware | Attachable) -> None:
+        """Add a middleware object, such as a `CircuitBreaker`."""
+        self.middleware(middleware.attach(self) if isinstance(middleware, Attachable) else middleware)
 
     def lifespan(self, fn: Opens) -> Opens:
         """Run an async generator function around every worker's life; what it yields is ``ctx.state``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import difflib
 import logging
 from datetime import datetime
@@ -22,8 +23,6 @@ from .handler import Handler
 from .job import Job, JobSpec
 from .queue import Queue
 from .timetable import DecorateTick, ScheduleInfo, ScheduleOptions, TickOptions
-
-Instants = list[datetime]  # in the class, ``list`` is the method
 
 log: logging.Logger = logging.getLogger("streamq.scheduler")
 
@@ -203,7 +202,7 @@ class Scheduler:
         row, _ = await self._row(id)
         return await self.queue.send_spec(timetable.job_of(timetable.readable(row), self.queue), Any)
 
-    async def preview(self, id: str, n: int = 5) -> Instants:  # noqa: A002 - the fixed name
+    async def preview(self, id: str, n: int = 5) -> builtins.list[datetime]:  # noqa: A002 - the fixed name
         """Return the next ``n`` ticks (at most 1000) in UTC, as if it were not paused. Raises `ScheduleUnknown`."""
         row, now = await self._row(id)
         return timetable.upcoming(row, now, n)
@@ -241,7 +240,7 @@ class Scheduler:
         await self._run(ticker)
 
     async def open(self) -> Ticker:
-        """Declare, and return what fires the ticks. For a `Worker`; not for applications."""
+        """Declare, and return what fires the ticks. For a `Worker`. Not for applications."""
         await self.declare()
         return Ticker(await self._store(), self.queue.name, lambda: self._put_all("restore"))
 
@@ -267,7 +266,7 @@ class Scheduler:
             for task in (stopping, *loops):
                 task.cancel()
             await asyncio.gather(stopping, *loops, return_exceptions=True)
-            self._stopping.clear()  # it may be started again
+            self._stopping = asyncio.Event()  # it may be started again, also in another event loop
             log.info("scheduler stopped", extra={"event": "scheduler.stopped", **extra})
 
     def stop(self) -> None:

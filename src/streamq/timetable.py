@@ -143,13 +143,10 @@ def definition_of(schedule: Schedule, job: JobSpec[Any], options: ScheduleOption
     if carried.deadline_ms is not None and not isinstance(schedule, AtSchedule):
         deadline = from_ms(carried.deadline_ms)
         raise ConfigError("deadline", deadline, "is one instant for all ticks; use timeout=, expires_in= or end=")
-    if job.flow is not None:
-        # Refused rather than dropped: a limit that is silently not kept is worse than none.
-        raise ConfigError("job", job.name, "has groups, limits or deduplication, which schedules do not carry yet")
     known_here = job.owner.handlers.get(job.name)
     lane = Priority.NORMAL if known_here is None else known_here.lane
     envelope = sending.template(job, lane, job.owner.wiring.max_payload)
-    return Definition(Plan(schedule, **options), envelope, carried.expires_in_ms)
+    return Definition(Plan(schedule, **options), envelope, carried.expires_in_ms, job.flow)
 
 
 def job_of(definition: Definition, owner: Any) -> JobSpec[Any]:
@@ -166,7 +163,7 @@ def job_of(definition: Definition, owner: Any) -> JobSpec[Any]:
         deadline_ms=job.deadline_ms,
         keep_result=job.keep_result,
     )
-    return JobSpec(owner, job.name, bytes(job.args), options)
+    return JobSpec(owner, job.name, bytes(job.args), options, definition.flow)
 
 
 def readable(row: Row) -> Definition:

@@ -24,7 +24,7 @@ from ._runtime.exchange import Exchange
 from ._runtime.keeper import Keeper
 from ._runtime.slots import Slots
 from .errors import ConfigError, StreamqError
-from .joint import Joint, all_empty, all_idle
+from .joint import Joint, all_idle
 from .queue import Queue
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ class Worker:
 
     async def _grace(self, exchanges: Sequence[Exchange]) -> None:
         hurry = asyncio.create_task(self._hurry.wait())
-        empty = asyncio.create_task(all_empty(exchanges))
+        empty = asyncio.create_task(_empty(exchanges))
         try:
             await asyncio.wait((hurry, empty), timeout=self.grace, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -283,4 +283,10 @@ class Worker:
     async def _flushed(self, exchanges: Sequence[Exchange]) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH):
-                await all_empty(exchanges)
+                await _empty(exchanges)
+
+
+async def _empty(exchanges: Sequence[Exchange]) -> None:
+    # Looked at, not waited for: it becomes true in a dozen places, and only a stopping worker asks.
+    while not all(exchange.is_empty for exchange in exchanges):  # noqa: ASYNC110 - see above
+        await asyncio.sleep(0.01)

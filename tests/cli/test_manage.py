@@ -85,6 +85,24 @@ def test_jobs_are_cancelled_and_removed_by_id_and_by_filter(shell: Shell) -> Non
     assert shell.json("queues")["queues"][0]["waiting"] == 0
 
 
+def test_jobs_are_moved_to_another_lane(shell: Shell) -> None:
+    jobs = [shell.run("send", "x", "--queue", "demo", "--tenant", f"t{n % 2}").stdout.strip() for n in range(4)]
+    shell.run("send", "x", "--queue", "demo", "--tenant", "t1", "--delay", "1h")
+    assert shell.run("jobs", "priority", jobs[0], "--to", "high").stdout == "1 job moved to high\n"
+    assert "high" in shell.run("jobs", "show", jobs[0]).stdout
+    moved = shell.json("jobs", "priority", "--to", "background", "--all", "--tenant", "t1", "--yes")
+    assert (moved["matched"], moved["done"]) == (3, 3)
+    listed = {job["id"]: job["priority"] for job in shell.json("jobs", "list")["jobs"]}
+    assert [listed[job] for job in jobs] == [1, 4, 2, 4]
+    assert "Missing option '--to'" in shell.run("jobs", "priority", jobs[0], code=2).stderr
+    assert (
+        "it works on waiting, delayed, parked"
+        in shell.run("jobs", "priority", "--to", "low", "--all", "--state", "active", code=2).stderr
+    )
+    shell.run("jobs", "cancel", jobs[0])
+    assert "it is cancelled" in shell.run("jobs", "priority", jobs[0], "--to", "low", code=1).stderr
+
+
 def test_jobs_are_retried(shell: Shell, deaths: list[str]) -> None:
     assert shell.run("jobs", "retry", deaths[0]).stdout == "1 job retried\n"
     later = shell.run("send", "x", "--queue", "demo", "--delay", "1h").stdout.strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -295,29 +296,31 @@ def test_hostile_bytes_are_a_config_error_or_a_condition(data: bytes) -> None:
 
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
-paths = st.builds(
-    lambda first, rest: Arg(first, *rest),
-    st.sampled_from(["a", "b.c", "d"]),
-    st.lists(st.integers(-3, 3) | st.sampled_from(["x", "x.y"]), max_size=2),
-)
+
+
+def arg(name: str, path: list[str | int]) -> Arg:
+    return Arg(name, *path)
+
+
+def join(inner: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]:
+    return (
+        st.builds(Condition.__and__, inner, inner)
+        | st.builds(Condition.__or__, inner, inner)
+        | st.builds(Condition.__invert__, inner)
+    )
+
+
+parts = st.lists(st.one_of(st.integers(-3, 3), st.sampled_from(["x", "x.y"])), max_size=2)
+args = st.builds(arg, st.sampled_from(["a", "b.c", "d"]), parts)
 value = st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False, allow_infinity=False) | text
-comparisons = (
-    st.builds(lambda arg, one: arg == one, paths, value)
-    | st.builds(lambda arg, one: arg != one, paths, value)
-    | st.builds(lambda arg, one: arg < one, paths, st.integers().filter(lambda n: abs(n) < 2**60) | text)
-    | st.builds(lambda arg, one: arg >= one, paths, st.integers(-5, 5) | text)
-    | st.builds(lambda arg, some: arg.in_(some), paths, st.lists(value, min_size=1, max_size=3))
-    | st.builds(lambda arg, one: arg.startswith(one), paths, text)
+ordered = st.integers(-(2**63), 2**64 - 1) | text
+comparisons: st.SearchStrategy[Condition] = st.one_of(
+    *(st.builds(compare, args, value) for compare in (operator.eq, operator.ne)),
+    *(st.builds(compare, args, ordered) for compare in (operator.lt, operator.le, operator.gt, operator.ge)),
+    st.builds(Arg.in_, args, st.lists(value, min_size=1, max_size=3)),
+    st.builds(Arg.startswith, args, text),
 )
-conditions = st.recursive(
-    comparisons,
-    lambda inner: (
-        st.builds(lambda a, b: a & b, inner, inner)
-        | st.builds(lambda a, b: a | b, inner, inner)
-        | st.builds(lambda a: ~a, inner)
-    ),
-    max_leaves=8,
-)
+conditions: st.SearchStrategy[Condition] = st.recursive(comparisons, join, max_leaves=8)
 anything = st.recursive(
     scalars | st.just(object()) | st.just(Address("GR")) | st.just(Colour.RED) | st.binary(max_size=3),
     lambda inner: (

@@ -236,6 +236,7 @@ def test_a_cost_for_the_limit_of_the_queue_needs_a_line() -> None:
         ({"rate_limit": RateLimit(50)}, {}, {}, "h.send"),
         ({"rate_limit": RateLimit(50), "rate_key": "to"}, {}, {}, "r.send=c_1"),
         ({}, {"rate_key": "twilio"}, {"limits": {"twilio": RateLimit(50)}}, "r.twilio"),
+        ({"rate_limit": RateLimit(50)}, {"rate_key": "twilio"}, {"limits": {"twilio": RateLimit(99)}}, "h.send"),
     ],
 )
 def test_a_cost_that_can_never_pass_is_refused(handler: Any, job: Any, queue: Any, gate: str) -> None:

@@ -322,6 +322,20 @@ def test_what_others_left_over_is_not_paid_for_later() -> None:
     assert all(abs(lanes.taken[lane] - HALVING[lane] * 10) <= 2 for lane in LANES)
 
 
+def test_an_order_whose_answer_got_lost_counts_for_nothing() -> None:
+    one, other = Lanes(LanePolicy(HALVING)), Lanes(LanePolicy(HALVING))
+    for lanes in (one, other):
+        lanes.add(0, 100_000)
+        lanes.add(1, 100_000)
+        lanes.fetch(7)
+    for _ in range(100):
+        one.order.next(50, one.now)
+    for lanes in (one, other):
+        lanes.add(4, 100_000)
+    for _ in range(50):
+        assert one.fetch(3) == other.fetch(3)
+
+
 def test_a_trickle_of_the_worst_lane_gets_no_more_than_its_share() -> None:
     lanes = Lanes(LanePolicy(HALVING))
     lanes.add(0, 100_000)

@@ -2,11 +2,12 @@
 
 import importlib.util
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from streamq import Priority, Queue, Worker
+from streamq import Priority, Queue, Scheduler, Worker
 from streamq.errors import JobDead
 from tests.servers import KINDS, ServerKind, StartServer
 
@@ -81,9 +82,21 @@ async def test_listed_permissions_are_enough(kind: ServerKind, fresh_server: Sta
         await operating.dlq.replay(unlucky.id)
         handle = await operating.job(unlucky.id)
         assert handle is not None
+        await waiting.set_priority(Priority.LOW)
+        await handle.set_priority(Priority.LOW)
         await handle.cancel()
         await operating.drain(include_delayed=True)
         await operating.dlq.purge()
         await operating.clean("completed")
+        await schedule(declare("scheduler"), operating)
 
     assert server.command("ACL", "LOG") == []
+
+
+async def schedule(scheduling: Queue, operating: Queue) -> None:
+    async with scheduling, Scheduler(scheduling) as scheduler:
+        await scheduler.upsert("s", scheduling.spec("send", {"to": "ada"}), at=datetime.now(UTC))
+        await scheduler.run(burst=True)
+        assert [one.count for one in await Scheduler(operating).list()] == [1]
+        await Scheduler(operating).pause("s")
+        await Scheduler(operating).remove("s")

@@ -40,6 +40,16 @@ FACTS = {
         r"^The one in an hour is cancelled\.$",
         r"^portion 1, portion 1, portion 2, portion 2, portion 3$",
     ],
+    "schedules": [
+        r"^3 ticks, 3 jobs, although two workers fire\.$",
+        r"^The job of a tick says which: poll@\d{4}-\d\d-\d\dT",
+        r"^Once: dentist$",
+        r"^weekly_report: every Monday at 09:00 Europe/Athens, next ",
+        r"^once: once at .* UTC, over$",
+        r"^poll: every 0\.2 seconds, over$",
+        r"^Now, not on Monday: 42 pages$",
+        r"^Left: \[\]$",
+    ],
     "dependencies": [
         r"^the worker opens the database$",
         *(r"count attempt 1: 1 visits", r"count attempt 1: 1 visits", r"count attempt 1: 2 visits"),

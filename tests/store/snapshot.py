@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import redis
 
 from streamq._store.keys import Keys
 from tests.servers import Server
+from tests.store import lined
+from tests.store.lined import Lines
 
 LETTERS = "01234t"
 NUL = "\0"
 
 FOR_EVER = frozenset(
     {"m", "i", *(f"l{lane}" for lane in range(5)), "t", "d", "b", "p", "x", "xi", "w", "wd", "wt", "c", "wk", "wb"}
-    | {"bell", "s", "ss", "st"}
+    | {"bell", "s", "ss", "st", "fb"}
+    | lined.NAMES
 )
 """The keys of the catalogue that need no TTL: bounded by something else, as the catalogue says."""
 
@@ -38,7 +41,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that is kept for one queue. Clocks are left out: ``beats`` are names, pauses their reason."""
+    """All that is kept for one queue. Clocks are left out: ``beats`` are names, pauses their reason.
+
+    ``index`` has the places; the records behind them are in ``lines``, the whole rows in ``rows``.
+    """
 
     meta: Mapping[str, str]
     index: Mapping[str, str]
@@ -59,6 +65,8 @@ class Snapshot:
     records: Mapping[str, bytes]
     memos: Mapping[str, bytes]
     foreign: Sequence[str]
+    lines: Lines = field(default_factory=Lines)
+    rows: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
     @property
     def jobs(self) -> Self:
@@ -78,6 +86,8 @@ class Snapshot:
             return "delayed"
         if row[:1] == "p":
             return "parked"
+        if row[:1] == "f":
+            return "in line"
         if row:
             owner = self.entries[job].owner
             return "active" if owner not in {"", "~"} else "waiting"
@@ -87,7 +97,7 @@ class Snapshot:
 
     def token(self, job: str) -> bytes:
         """The fence token of an active job."""
-        return self.index[job].encode()
+        return self.rows[job]
 
 
 def text(value: bytes) -> str:
@@ -118,9 +128,10 @@ def take(server: Server, keys: Keys) -> Snapshot:
     if "paused" in meta:
         meta["paused"] = meta["paused"].partition(" ")[2]
     dead = server.command("XRANGE", keys.dead, "-", "+")
+    rows = pairs(server.command("HGETALL", keys.index))
     return Snapshot(
         meta=meta,
-        index=texts(server.command("HGETALL", keys.index)),
+        index={job: text(lined.place_of(row)) for job, row in rows.items()},
         lanes=lanes,
         orphans=tuple(orphans),
         delayed={name: int(score) for name, score in texts(due).items()},
@@ -138,6 +149,8 @@ def take(server: Server, keys: Keys) -> Snapshot:
         records=_strings(server, keys, found, "r:"),
         memos={**_strings(server, keys, found, "e:"), **_strings(server, keys, found, "k:")},
         foreign=tuple(sorted(name for name in found if name not in FOR_EVER and not name.startswith(MORTAL))),
+        lines=lined.take(server, keys, rows) if lined.NAMES & set(found) else Lines(),
+        rows=rows,
     )
 
 
@@ -193,12 +206,20 @@ def check(server: Server, keys: Keys, now: Snapshot | None = None) -> Snapshot:
     for member in now.parked:
         name, _, job = member.partition("\0")
         places.setdefault(job, []).append(f"p:{name}")
+    for one in now.lines.jobs:
+        places.setdefault(one.job, []).append("f")
     for job, where in places.items():
         assert len(where) == 1, f"{job} is in {where}"
     assert places.keys() == now.index.keys(), f"in a place {sorted(places)}, in the index {sorted(now.index)}"
     for job, row in now.index.items():
         assert _names(row, places[job][0]), f"{job} is in {places[job][0]}, its row says {row}"
-    assert now.bodies.keys() == {job for job, row in now.index.items() if row[0] in "dp"}, "bodies"
+    assert now.bodies.keys() == {job for job, row in now.index.items() if row[0] in "dpf"}, "bodies"
+    if now.lines != Lines():
+        places_now = {job: lined.place_of(row) for job, row in now.rows.items()}
+        lined.check(now.lines, places_now, [entry.job for entry in now.lanes["t"]])
+        # F7: what is in the taken stream is in somebody's hands.
+        waiting = [entry.job for entry in now.lanes["t"] if not entry.owner]
+        assert not waiting, f"F7: taken by nobody: {waiting}"
     buried = {entry: text(fields["j"]) for entry, fields in now.dead.items()}
     assert {job: entry for entry, job in buried.items()} == now.dead_index, "dead letters and their index"
     assert not now.dead_index.keys() & now.index.keys(), "dead and alive"
@@ -217,8 +238,8 @@ def check(server: Server, keys: Keys, now: Snapshot | None = None) -> Snapshot:
 
 
 def _names(row: str, place: str) -> bool:
-    if row[0] == "d":
-        return place == "d" and row[1:] in {"0", "1", "2", "3", "4"}
+    if row[0] in "df":
+        return place == row[0] and row[1:] in {"0", "1", "2", "3", "4"}
     if row[0] == "p":
         return place == f"p:{row[2:].partition(NUL)[0]}" and row[1] in "01234"
     return row.rpartition(":")[0] == place

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
+from streamq._core.flow import Flow
+from streamq._store import limits, lines
 from streamq._store import verbs as _verbs
 from streamq._store.link import Command, Link, Reply, ReplyError
-from streamq._store.scripts import PROTOCOL, script
+from streamq._store.scripts import PROTOCOL, lines_script, script
 from streamq._store.session import Store
-from streamq._store.verbs import Fetched, Item, Promoted, Settings, Taken, Ticked, TickInput, WorkerVerbs
+from streamq._store.verbs import Fetched, Item, Offer, Promoted, Settings, Taken, Ticked, TickInput, WorkerVerbs
 from tests.servers import Server
 from tests.store import snapshot
 from tests.store.snapshot import Snapshot
 
 Job = tuple[str, str, str]
 """Id, lane ('2', or '2c' for a custom id), when ('0', '+ms', '@ms')."""
+
+
+class Lined(NamedTuple):
+    """A job with a `Flow`, or one that is enqueued together with such jobs. ``body``: None is the usual one."""
+
+    id: str
+    flow: Flow | None
+    lane: str = "2"
+    when: str = "0"
+    expires_ms: int = 0
+    body: bytes | None = None
+
 
 ODD_IDS = (
     "a:b|c,d 'e' \"f\"",
@@ -93,6 +107,45 @@ class Stage:
         whole = [(job, "2", "0") if isinstance(job, str) else job for job in jobs]
         return refusals(await self.call(self.enqueue_command(whole, producer=producer, seq=seq, **options)))
 
+    def lines_command(
+        self, jobs: Sequence[Lined], *, producer: str = "p", seq: int = 1, max_pending: int = 0
+    ) -> Command:
+        """Return the call for a batch with jobs that wait in lines."""
+        keys = self.keys
+        head = [
+            keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.dead_index, keys.bell,
+            keys.producer_memo(producer.encode()), *keys.flow,
+            *(keys.record(job.id) for job in jobs if job.lane.endswith("c")),
+        ]  # fmt: skip
+        flat: list[str | bytes] = []
+        for job, flow, lane, when, expires_ms, body in jobs:
+            flat += [job, lane, when, body_of(job) if body is None else body]
+            flat += [lines.record(flow, int(lane[0]), expires_ms), lines.dedup(flow.dedup if flow else None)]
+        return lines_script("enqueue").call(head, PROTOCOL, seq, 600_000, max_pending, keys.control, *flat)
+
+    async def line_up(self, *jobs: Lined, producer: str = "p", **options: Any) -> dict[int, str]:
+        """Enqueue jobs that wait in lines under the next sequence number; returns the refusals by position, from 0."""
+        seq = self._seq[producer] = self._seq.get(producer, 0) + 1
+        return refusals(await self.call(self.lines_command(jobs, producer=producer, seq=seq, **options)))
+
+    # -- limits -----------------------------------------------------------------------------------------
+
+    async def set(self, gate: str, *, rule: bytes = b"", **options: object) -> bool:
+        """Set options of a gate or class by their short names (`GateConfig`); whether that changed something."""
+        return await limits.override(self.store, gate, options, by="test", rule=rule)
+
+    async def clear(self, gate: str) -> bool:
+        """Take an override and a rule away."""
+        return await limits.clear(self.store, gate, by="test")
+
+    async def shut(self, gate: str, ms: int) -> None:
+        """Shut a gate for a time."""
+        await limits.shut(self.store, gate, ms, by="test")
+
+    async def declare(self, digest: str, gates: Mapping[str, dict[str, Any] | bool]) -> bool:
+        """Declare limits as a worker does; whether that changed something."""
+        return (await limits.declare(self.store, digest, gates, "test"))[0]
+
     # -- looking ----------------------------------------------------------------------------------------
 
     def look(self) -> Snapshot:
@@ -128,6 +181,7 @@ class Hand:
         self.name = name
         self.verbs = WorkerVerbs(stage.keys, settings, name.encode())
         self.seq = 0
+        self.epoch = b"0"
         self._stage = stage
 
     async def fetch(self, want: int = 500, order: bytes = b"01234") -> list[Taken]:
@@ -137,6 +191,20 @@ class Hand:
     async def fetched(self, want: int = 500, order: bytes = b"01234") -> Fetched:
         """Take jobs; the whole reply."""
         return _verbs.read_fetched(await self._stage.call(self.verbs.fetch(want, order)))
+
+    async def take(self, want: int = 500, **options: Any) -> list[Taken]:
+        """Take jobs of lanes and lines, as a worker does on a queue with flow control."""
+        return (await self.offered(want, **options)).fetched.jobs
+
+    async def offered(
+        self, want: int = 500, order: bytes = b"01234", *, free: int = 500, places: int = 500
+    ) -> Offer:
+        """Take jobs of lanes and lines; the whole reply."""
+        self.verbs.knows_lines = True
+        reply = await self._stage.call(self.verbs.take(want, order, free, places, self.epoch))
+        offer = _verbs.read_offer(reply, self.epoch)
+        self.epoch = offer.epoch
+        return offer
 
     async def one(self) -> Taken:
         """Take one job; there must be one."""
@@ -230,6 +298,19 @@ def raw(job: Taken, reason: str = "not a job") -> Item:
 def valued(job: Taken) -> Item:
     """The handler returned a value."""
     return completed(job, b"record")
+
+
+def limited(job: Taken, gate: str, ms: int = 1000) -> Item:
+    """Its provider said "too many"."""
+    return Item(b"l", job.id, job.token, (ms, gate, b"again:" + job.id))
+
+
+def diverted(job: Taken, flow: Flow, lane: int = 2) -> Item:
+    """It needs gates that it was handed out without."""
+    held = lines.held(job.token)
+    if held is None:
+        return Item(b"v", job.id, job.token, (lane, lines.record(flow, lane)))
+    return Item(b"v", job.id, job.token, (lane, lines.replaced(held, gates=flow.gates, line=flow.line)))
 
 
 Outcome = Callable[[Taken], Item]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from streamq._store import verbs as _verbs
 from tests.store.stage import Refusal, Stage, body_of, completed, released
 
 
@@ -22,6 +23,45 @@ async def test_the_order_of_the_lanes_is_the_callers(stage: Stage) -> None:
     await stage.enqueue(("a", "0", "0"), ("b", "3", "0"), ("c", "4", "0"))
     jobs = await stage.hand().fetch(2, b"43210")
     assert [job.id for job in jobs] == [b"c", b"b"]
+
+
+async def test_bounds_hold_while_there_are_other_jobs(stage: Stage) -> None:
+    await stage.enqueue(*[(f"{lane}-{number}", str(lane), "0") for number in range(6) for lane in range(5)])
+    found = await stage.hand().fetched(9, b"4:1 0:4 1:2 2:1 3:1")
+    assert [job.id for job in found.jobs] == [
+        b"4-0", b"0-0", b"0-1", b"0-2", b"0-3", b"1-0", b"1-1", b"2-0", b"3-0",
+    ]  # fmt: skip
+    assert (found.why, stage.look().bell) == ("full", 1)
+
+
+async def test_what_the_bounds_leave_is_taken_in_the_same_order(stage: Stage) -> None:
+    await stage.enqueue(*[(f"{lane}-{number}", str(lane), "0") for number in range(3) for lane in (0, 4)])
+    hand = stage.hand()
+    jobs = await hand.fetch(4, b"4:1 1:9 0:0 2:0 3:0")
+    assert [job.id for job in jobs] == [b"4-0", b"4-1", b"4-2", b"0-0"]
+    found = await hand.fetched(9, b"0:1 4:1 1:1 2:1 3:1")
+    assert [job.id for job in found.jobs] == [b"0-1", b"0-2"]
+    assert (found.why, stage.look().bell) == ("empty", 0)
+
+
+async def test_the_walk_is_told_lane_by_lane(stage: Stage) -> None:
+    await stage.enqueue("released")
+    leaver = stage.hand("w1")
+    await leaver.settle(released(await leaver.one()))
+    await stage.enqueue(("a", "0", "0"), ("b", "3", "0"), ("c", "3", "0"))
+    reply = await stage.call(stage.hand("w2").verbs.fetch(10, b"3:1 0:1 1:0 2:0 4:0"))
+    adopted, walk = _verbs.read_walk(reply)
+    assert adopted == 1
+    assert [(one.lane, one.jobs) for one in walk] == [(3, 1), (0, 1), (3, 1)]
+    assert all(0 <= one.age < 10 for one in walk)
+
+
+async def test_a_lane_that_cannot_be_read_is_told_with_bounds_too(stage: Stage) -> None:
+    await stage.enqueue(("a", "0", "0"), ("b", "4", "0"))
+    stage.spoil(stage.keys.lanes[2])
+    found = await stage.hand().fetched(9, b"2:5 4:1 0:1 1:1 3:1")
+    assert [job.id for job in found.jobs] == [b"b", b"a"]
+    assert "WRONGTYPE" in found.why
 
 
 async def test_two_workers_never_get_the_same_job(stage: Stage) -> None:

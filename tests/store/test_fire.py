@@ -40,7 +40,7 @@ async def test_a_tick_becomes_a_job_and_the_schedule_goes_on(stage: Stage) -> No
     now = stage.look()
     assert (now.place("s@1000"), now.entries["s@1000"].body, now.bell) == ("waiting", b"body of s@1000", 1)
     assert [entry.job for entry in now.lanes["1"]] == ["s@1000"]
-    assert now.meta["ticker"] == "me"
+    assert now.meta["ticker"].startswith("me ")
     after = await seen(stage)
     assert (after.last_ms, after.total, after.tick_ms) == (1000, 1, 2000)
     assert (after.since_ms, after.version, after.status) == (row.since_ms, VERSION, "on")
@@ -62,7 +62,7 @@ async def test_nobody_fires_it_again(stage: Stage) -> None:
     assert await fire(stage, row, tick(2000)) == "already"
     assert stage.look() == before
     assert await fire(stage, await seen(stage), tick(2000), "other") == "fired"
-    assert stage.look().meta["ticker"] == "other"
+    assert stage.look().meta["ticker"].startswith("other ")
     assert (await seen(stage)).total == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ async def row(stage: Stage, name: str = "s") -> schedules.Row:
     return found
 
 
-def kept(stage: Stage) -> tuple[object, ...]:
+def kept(stage: Stage) -> tuple[Any, ...]:
     """Everything kept of schedules."""
     server, keys = stage.server, stage.keys
     return (
@@ -101,7 +102,6 @@ async def test_a_removed_one_leaves_only_its_trace(stage: Stage) -> None:
     assert await put(stage, "remove") == "changed"
     specs, states, ticks = kept(stage)
     assert (specs, ticks) == ([], [])
-    assert isinstance(states, list)
     assert len(states) == 2
     before = kept(stage)
     for what in ("pause", "resume", "remove"):
@@ -156,10 +156,10 @@ async def test_they_are_listed_when_due_and_by_rank(stage: Stage) -> None:
     for name, score in (("s0", now - 9), ("s1", now - 8), ("s2", now + 60_000), ("s3", now + 90_000), ("s4", "+inf")):
         stage.server.command("ZADD", stage.keys.ticks, score, name)
     await put(stage, "remove", name="s5")
-    found = await schedules.due(stage.store, 0, 2)
+    found = await schedules.due(stage.store, 0, 2, "")
     assert [one.id for one in found.rows] == ["s6", "s0"]
     assert (found.next_ms, found.known, found.listable, found.holder) == (now + 60_000, 7, 6, "")
-    assert [one.id for one in (await schedules.due(stage.store, 2, 2)).rows] == ["s1"]
+    assert [one.id for one in (await schedules.due(stage.store, 2, 2, "")).rows] == ["s1"]
     rows, _ = await schedules.every(stage.store)
     assert [one.id for one in rows] == ["s6", "s0", "s1", "s2", "s3", "s4"]
     found = await schedules.some(stage.store, ["s5", "nobody", "s3"])
@@ -180,9 +180,32 @@ async def test_more_than_a_page_is_listed_whole(stage: Stage, monkeypatch: pytes
 async def test_what_a_foreign_hand_left_half_is_passed_over(stage: Stage) -> None:
     await put(stage, "declare")
     stage.server.command("ZADD", stage.keys.ticks, 1, "stray")
-    assert [one.id for one in (await schedules.due(stage.store, 0, 100)).rows] == ["s"]
+    assert [one.id for one in (await schedules.due(stage.store, 0, 100, "")).rows] == ["s"]
     stage.server.command("HDEL", stage.keys.specs, "s")
-    assert [one.spec for one in (await schedules.due(stage.store, 0, 100)).rows] == [b""]
+    assert [one.spec for one in (await schedules.due(stage.store, 0, 100, "")).rows] == [b""]
+
+
+async def test_the_turn_goes_from_one_scheduler_to_another_when_it_has_been_silent(stage: Stage) -> None:
+    async def holder(me: str) -> str:
+        return (await schedules.due(stage.store, 0, 1, me)).holder
+
+    def age(ms: int) -> None:
+        name, _, seen = stage.look().meta["ticker"].partition(" ")
+        stage.server.command("HSET", stage.keys.meta, "ticker", f"{name} {int(seen) - ms}")
+
+    assert await holder("a") == "", "there is nothing to fire"
+    assert "ticker" not in stage.look().meta
+    await put(stage, "declare")
+    assert [await holder(me) for me in ("", "a", "b", "a", "")] == ["", "a", "a", "a", "a"]
+    age(5_000)
+    assert await holder("b") == "a"
+    assert await holder("a") == "a", "and has been heard of now"
+    age(5_000)
+    assert await holder("b") == "a"
+    age(2_000)
+    assert [await holder(me) for me in ("b", "a")] == ["b", "b"]
+    age(-60_000)
+    assert await holder("a") == "a", "the clock was set back"
 
 
 async def test_another_protocol_is_refused(stage: Stage) -> None:
@@ -192,6 +215,8 @@ async def test_another_protocol_is_refused(stage: Stage) -> None:
     for what in ("declare", "upsert", "pause", "resume", "remove"):
         with pytest.raises(VersionMismatch):
             await put(stage, what, TWO)
+    with pytest.raises(VersionMismatch):
+        await schedules.every(stage.store)
     assert kept(stage) == before
 
 

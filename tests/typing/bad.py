@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from streamq import Arg, Context, Dedup, Depends, Exponential, Fixed, Group, Job, JobSpec, Keep, Priority, Queue
-from streamq import RateLimit, Retry, Snooze, Worker
+from streamq import Arg, BatchContext, Context, Dedup, Depends, Exponential, Fixed, Group, Job, JobSpec, Keep, Priority
+from streamq import Queue, RateLimit, Retry, Snooze, Worker
 
 queue = Queue("delivery")
 
@@ -147,6 +147,7 @@ async def results(job: Job[str], spec: JobSpec[str]) -> None:
     narrow: Job[str] = await blocking.enqueue(1)  # E: mypy,pyright
     await job.result(10)  # E: mypy,pyright
     await job.retry(priority=1)  # E: mypy,pyright
+    await job.set_priority("high")  # E: mypy,pyright
     unknown = await queue.job("id")
     await unknown.state()  # E: mypy,pyright
     print(wrong, narrow)
@@ -157,6 +158,8 @@ def construction() -> None:
     Queue("q", max_attemps=3)  # E: mypy,pyright
     Queue("q", keep_dead=timedelta(days=30))  # E: mypy,pyright
     Queue("q", timeout="30")  # E: mypy,pyright
+    Queue("q", lanes="weighted")  # E: mypy,pyright
+    Queue("q", lanes={"high": 0.5})  # E: mypy,pyright
     Worker("q")  # E: mypy,pyright
     Worker(queue, 10)  # E: mypy,pyright
     Worker(queue, concurrency="10")  # E: mypy,pyright
@@ -226,3 +229,44 @@ async def schedules() -> None:
     await scheduler.pause(5)  # E: mypy,pyright
     Worker(queue, scheduler=queue)  # E: mypy,pyright
     Scheduler("delivery")  # E: mypy,pyright
+
+
+@queue.batch_handler("numbers", wait=1)
+async def numbers(items: list[int]) -> list[str]:
+    return [str(item) for item in items]
+
+
+@queue.batch_handler("one item", wait=1)  # E: mypy,pyright
+async def one_item(item: str) -> None: ...
+
+
+@queue.batch_handler("one result", wait=1)  # E: mypy,pyright
+async def one_result(items: list[int]) -> int:
+    return 1
+
+
+@queue.batch_handler("size", size="10", wait=1)  # E: mypy,pyright
+async def size(items: list[int]) -> None: ...
+
+
+@queue.batch_handler("no option", wait=1, every=5)  # E: mypy,pyright
+async def no_option(items: list[int]) -> None: ...
+
+
+@queue.batch_handler("no key", wait=1, key=5)  # E: mypy,pyright
+async def bad_key(items: list[int]) -> None: ...
+
+
+@queue.handler("batch context in a plain handler")
+async def plain(ctx: BatchContext, n: int) -> None: ...
+
+
+async def batches() -> None:
+    await numbers.enqueue("1")  # E: mypy,pyright
+    await numbers.enqueue([1])  # E: mypy,pyright
+    await numbers.enqueue(1, 2)  # E: mypy,pyright
+    await numbers.enqueue()  # E: mypy,pyright
+    await numbers(["1"])  # E: mypy,pyright
+    numbers.job(None)  # E: mypy,pyright
+    numbers.context(2).fail(0, "text")  # E: mypy,pyright
+    await plain.enqueue(1)  # E: mypy,pyright

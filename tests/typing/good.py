@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, assert_type
@@ -12,6 +13,8 @@ import msgspec
 from streamq import (
     Arg,
     AttemptInfo,
+    BatchContext,
+    BatchHandler,
     BoundHandler,
     Context,
     Counts,
@@ -56,8 +59,10 @@ queue = Queue(
     keep_dead=Keep(age=timedelta(days=30)),
     result_ttl=timedelta(hours=1),
     enqueue_timeout=10.0,
+    lanes={"critical": 16, "high": 8, "normal": 4, "low": 2, "background": 1},
+    max_wait=timedelta(minutes=1),
 )
-sms = Queue("sms")
+sms = Queue("sms", lanes="strict", max_wait=None)
 
 
 class Point(msgspec.Struct):
@@ -303,6 +308,7 @@ async def follow(job: Job[str]) -> None:
     assert_type(await job.result(timeout=timedelta(seconds=1)), str)
     assert_type(await job.cancel(), bool)
     await job.promote()
+    await job.set_priority(Priority.HIGH)
     await job.retry(delay=5, priority=Priority.CRITICAL)
     await job.remove()
     assert_type(job.id, str)
@@ -425,3 +431,60 @@ async def schedules() -> None:
     async with Worker(queue, scheduler=scheduler):
         pass
     await Worker([queue], scheduler=[scheduler]).run()
+
+
+# -- batches: with and without context, results, failures by index, results with failures among them -------------------
+
+
+@queue.batch_handler("points", size=100, wait=2.0, key="x")
+async def points(items: list[Point]) -> None: ...
+
+
+@queue.batch_handler("named", wait=timedelta(seconds=2), key=lambda point: point.x, max_attempts=3, concurrency=2)
+async def named(ctx: BatchContext, items: Sequence[Point], db: DB = Depends(get_value)) -> list[str]:
+    ctx.fail(0, ValueError("none such"))
+    ctx.items[1].fail(Retry(after=5))
+    ctx.items[2].done("early")
+    assert_type(ctx.items[0].attempt, int)
+    return [f"{point.x} {await db.fetch()}" for point in items]
+
+
+@queue.batch_handler("by index", quiet=30, max_delay=300)
+def by_index(items: list[int]) -> dict[int, Exception]:
+    return {0: ValueError()}
+
+
+@queue.batch_handler("gathered", wait=1)
+async def gathered(items: list[str]) -> list[int | BaseException]:
+    async def one(item: str) -> int:
+        return len(item)
+
+    return await asyncio.gather(*map(one, items), return_exceptions=True)
+
+
+@queue.batch_handler("perhaps", wait=1)
+def perhaps(ctx: Context, items: list[dict[str, int]]) -> Mapping[int, Exception] | None:
+    return None
+
+
+@queue.batch_handler("threaded", wait=1)
+def threaded(items: list[int], db: DB = Depends(get_value)) -> list[bytes]:
+    return [b""] * len(items)
+
+
+async def batches(point: Point) -> None:
+    assert_type(await points.enqueue(point), Job[None])
+    assert_type(await named.enqueue(point), Job[str])
+    assert_type(await by_index.enqueue(5), Job[None])
+    assert_type(await gathered.enqueue("s"), Job[int])
+    assert_type(await perhaps.enqueue({"a": 1}), Job[None])
+    assert_type(await threaded.enqueue(1), Job[bytes])
+    assert_type(named.job(point), JobSpec[str])
+    assert_type(await named.with_options(priority=Priority.LOW, group="g").enqueue(point), Job[str])
+    assert_type(await queue.enqueue_many([threaded.job(n) for n in range(3)]), list[Job[bytes]])
+    assert_type(await named([point], named.context(1), db=DB()), Sequence[str])
+    assert_type(await gathered(["s"]), list[int | BaseException])
+    assert_type(named.context(2), BatchContext)
+    await points([point])
+    known: BatchHandler[Point, str, Sequence[str]] = named
+    assert_type(known.name, str)

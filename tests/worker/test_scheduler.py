@@ -7,18 +7,32 @@ import logging
 import random
 import signal
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from streamq import Context, Dedup, Depends, Priority, Queue, ScheduleInfo, Scheduler, StreamqError, Worker
+from streamq import (
+    Context,
+    Dedup,
+    Depends,
+    Group,
+    Priority,
+    Queue,
+    RateLimit,
+    ScheduleInfo,
+    Scheduler,
+    StreamqError,
+    Worker,
+)
 from streamq._runtime import ticker
 from streamq._store import schedules
-from streamq.errors import ConfigError, PayloadTooLarge, ScheduleUnknown
+from streamq.errors import ConfigError, GroupFull, PayloadTooLarge, ScheduleUnknown
 from tests.servers import Server, StartServer
 from tests.worker import timers
 from tests.worker.helpers import MakeQueue, drain, inside, keys_of, until
@@ -103,8 +117,10 @@ async def test_every_tick_once_when_each_worker_fires(make_queue: MakeQueue, dia
     diary.check(0.1)
 
 
-async def test_schedulers_are_killed_between_any_two_steps(server: Server, prefix: str, diary: Diary) -> None:
-    """SIGKILL at random moments: nothing fires twice, and with catch_up nothing is left out."""
+async def test_schedulers_are_frozen_and_killed_between_any_two_steps(
+    server: Server, prefix: str, diary: Diary
+) -> None:
+    """SIGSTOP and SIGKILL at random moments: nothing fires twice, and with catch_up nothing is left out."""
     scheduler = timers.make(server.url, prefix)
     queue = scheduler.queue
     fired: list[str] = []
@@ -132,6 +148,11 @@ async def test_schedulers_are_killed_between_any_two_steps(server: Server, prefi
 
             await until(more, "ticks are fired")
             await asyncio.sleep(rng.uniform(0, 0.15))
+            # Both are frozen in the middle of something; one wakes up to ticks long gone, the other never.
+            for process in running:
+                process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(0.3)
+            running[1].send_signal(signal.SIGCONT)
             victim = running.pop(0)
             victim.send_signal(signal.SIGKILL)
             await victim.wait()
@@ -166,7 +187,7 @@ async def test_idle_schedulers_hardly_ask(make_queue: MakeQueue, monkeypatch: py
     looks: Counter[object] = Counter()
     due = schedules.due
 
-    async def counted(store: Any, *more: int) -> schedules.Page:
+    async def counted(store: Any, *more: Any) -> schedules.Page:
         looks[store] += 1
         return await due(store, *more)
 
@@ -303,6 +324,51 @@ async def test_a_server_without_memory_takes_the_tick_later(fresh_server: StartS
         await until(lambda: len(diary.ran) >= had + 10)
     diary.check(0.1)
     await queue.aclose()
+
+
+async def test_a_server_clock_that_was_set_back_fires_nothing_twice(server: Server, queue: Queue, diary: Diary) -> None:
+    """The last tick lies in the future then: nothing is due until the clock has passed it again."""
+    scheduler = Scheduler(queue)
+    scheduler.every(0.5, id="poll", misfire="catch_up")(diary.note)
+    await scheduler.declare()
+    ahead = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+    rewrite(server, queue, "poll", last=int(ahead.timestamp() * 1000), since=5)
+    async with Worker(queue, scheduler=scheduler):
+        assert (await info_of(scheduler, "poll")).next == ahead + timedelta(seconds=0.5)
+        await until(lambda: len(diary.ran) >= 2)
+    assert diary.ticks[:2] == [ahead + timedelta(seconds=0.5), ahead + timedelta(seconds=1)]
+
+
+async def test_a_thousand_due_at_once_leave_the_loop_room(server: Server, queue: Queue) -> None:
+    """All are fired, once, and no look holds the handlers' loop for long."""
+    scheduler = Scheduler(queue)
+    job = queue.spec("nobody")
+    await scheduler.upsert("s0", job, cron="*/5 * * * *")
+    store = (await queue.stores())[0]
+    (row,) = (await schedules.some(store, ["s0"])).rows
+    for n in range(1, 1000):
+        await schedules.put(store, "upsert", f"s{n}", row.version, row.spec)
+    for n in range(1000):
+        rewrite(server, queue, f"s{n}", since=int((datetime.now(UTC) - timedelta(hours=1)).timestamp() * 1000))
+    longest, over = 0.0, False
+
+    async def watch() -> None:
+        nonlocal longest
+        loop = asyncio.get_running_loop()
+        while not over:
+            before = loop.time()
+            await asyncio.sleep(0.001)
+            longest = max(longest, loop.time() - before)
+
+    watching = asyncio.create_task(watch())
+    await scheduler.run(burst=True)
+    over = True
+    await watching
+    infos = await scheduler.list()
+    assert len(infos) == 1000
+    assert {one.count for one in infos} <= {1, 2}, "the last one missed, and one that fell into this minute"
+    assert server.command("XLEN", keys_of(queue).lanes[2]) == sum(one.count for one in infos)
+    assert longest < 0.5
 
 
 # -- bounds ----------------------------------------------------------------------------------------------------------
@@ -609,8 +675,8 @@ async def test_what_cannot_work_is_refused_when_it_is_declared(make_queue: MakeQ
 
     async def wants(n: int) -> None: ...
 
-    def declared(fn: Any, **options: Any) -> Callable[[], object]:
-        return lambda: scheduler.every(60, **{"id": "x", **options})(fn)
+    def declared(fn: Any, id: str = "x", **options: Any) -> Callable[[], object]:  # noqa: A002 - as it is called
+        return lambda: scheduler.every(60, id=id, **options)(fn)
 
     refusals: list[tuple[Callable[[], object], str]] = [
         (lambda: scheduler.cron("99 * * * *", id="x"), "minute '99'"),
@@ -654,7 +720,6 @@ async def test_what_has_no_meaning_in_a_schedule_is_refused(make_queue: MakeQueu
         (send.with_options(at=at).job("ada"), {"every": 5}, "when its jobs start"),
         (send.with_options(job_id="x").job("ada"), {"every": 5}, "id of its own job"),
         (send.with_options(deadline=at).job("ada"), {"every": 5}, "one instant for all ticks"),
-        (send.with_options(dedup=Dedup("x")).job("ada"), {"every": 5}, "do not carry yet"),
         (make_queue("other").spec("send", {"to": "ada"}), {"every": 5}, "was built for queue 'other'"),
     ]
     for job, options, text in refusals:
@@ -687,3 +752,112 @@ async def test_a_scheduler_can_be_stopped_and_started_again(queue: Queue, diary:
         await until(lambda: len(diary.ran) > had)
         scheduler.stop()
         await running
+
+
+def test_a_scheduler_of_a_module_serves_one_event_loop_after_the_other(server: Server, prefix: str) -> None:
+    queue = Queue("q", url=server.url, prefix=prefix)
+    scheduler = Scheduler(queue)
+
+    @scheduler.every(60, id="poll")
+    async def poll() -> None: ...
+
+    async def once() -> int:
+        async with queue, scheduler:
+            return len(await scheduler.list())
+
+    assert [asyncio.run(once()) for _ in range(2)] == [1, 1]
+
+
+# -- limits, groups and deduplication ----------------------------------------------------------------------------------
+
+
+async def test_a_tick_waits_in_the_line_of_its_group_and_its_limit(make_queue: MakeQueue) -> None:
+    queue = make_queue(group=Group(concurrency=1), limits={"sms": RateLimit(2, per=0.5)})
+    starts: list[float] = []
+    running = most = 0
+
+    @queue.handler("send")
+    async def send(to: str) -> None:
+        nonlocal running, most
+        del to
+        starts.append(time.time())
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+
+    scheduler = Scheduler(queue)
+    await scheduler.upsert("often", send.with_options(group="shop", rate_key="sms").job("ada"), every=0.1)
+    async with Worker(queue, scheduler=scheduler):
+        await until(lambda: len(starts) >= 6, "six ticks ran")
+        assert (await scheduler.list())[0].count >= 6
+    assert most == 1
+    # Two in half a second, by the server's clock; the handlers' own times are a little later or earlier.
+    assert all(third - first >= 0.45 for first, third in zip(starts, starts[2:], strict=False))
+
+
+async def test_a_tick_that_meets_its_predecessor_counts_and_adds_nothing(make_queue: MakeQueue) -> None:
+    queue = make_queue()
+    ran: list[str] = []
+
+    @queue.handler("poll", dedup=Dedup("poll"))
+    async def poll() -> None:
+        ran.append("poll")
+
+    scheduler = Scheduler(queue)
+    await scheduler.upsert("poll", poll.job(), every=0.1)
+    async with scheduler_running(scheduler):
+        await until(counted(scheduler, 4), "four ticks were fired while nobody worked")
+    assert (await queue.counts()).waiting == 1
+    await drain(queue)
+    assert ran == ["poll"]
+
+
+async def test_a_full_group_refuses_ticks_and_the_schedule_goes_on_after_it(make_queue: MakeQueue) -> None:
+    queue = make_queue(group=Group(size=2))
+    ran: list[str] = []
+
+    @queue.handler("send")
+    async def send(to: str) -> None:
+        ran.append(to)
+
+    scheduler = Scheduler(queue)
+    await scheduler.upsert("full", send.with_options(group="shop").job("ada"), every=0.1, misfire="fire_once")
+    async with scheduler_running(scheduler):
+        await until(counted(scheduler, 2), "two ticks are in the group")
+    assert (await queue.counts()).waiting == 2
+    async with Worker(queue, scheduler=scheduler):
+        await until(lambda: len(ran) >= 4, "ticks go on once the group has room")
+
+
+async def test_a_triggered_job_has_the_limits_of_its_schedule(make_queue: MakeQueue) -> None:
+    queue = make_queue(group=Group(size=1))
+
+    @queue.handler("send")
+    async def send(to: str) -> None:
+        del to
+
+    await drain(queue)  # a worker declares the limits
+    scheduler = Scheduler(queue)
+    await scheduler.upsert("yearly", send.with_options(group="shop").job("ada"), cron="0 0 1 1 *")
+    job = await scheduler.trigger("yearly")
+    assert (await queue.explain(job.id)).line == "g:shop"
+    with pytest.raises(GroupFull):
+        await scheduler.trigger("yearly")
+
+
+@asynccontextmanager
+async def scheduler_running(scheduler: Scheduler) -> AsyncGenerator[None]:
+    running = asyncio.create_task(scheduler.run())
+    try:
+        yield
+    finally:
+        scheduler.stop()
+        await running
+
+
+def counted(scheduler: Scheduler, count: int) -> Callable[[], Awaitable[bool]]:
+    async def fact() -> bool:
+        return (await scheduler.list())[0].count >= count
+
+    return fact

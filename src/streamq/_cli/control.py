@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import click
 
@@ -11,37 +11,51 @@ from .connect import awaited, known, opened, several
 from .options import Command, chosen, printing
 from .say import confirm, count
 from .show import emit
+from .typos import note_unknown_handler
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _of(command: F) -> F:
+    """Add which part of a queue is meant."""
+    everything = click.option("--all", "everything", is_flag=True, help="Every queue of the prefix.")
+    group = click.option("--group", help="Only the jobs of this group.")
+    handler = click.option("--handler", help="Only the jobs of this handler.")
+    return everything(group(handler(command)))
 
 
 @click.command(cls=Command)
 @click.argument("queue_names", nargs=-1, metavar="[QUEUE]...")
-@click.option("--all", "everything", is_flag=True, help="Every queue of the prefix.")
+@_of
 @click.option("--reason", default="", help="Shown to whoever wonders why nothing runs.")
 @printing
 @awaited
 async def pause(queue_names: Sequence[str], **options: Any) -> None:
-    """Hand out no more jobs of QUEUE, anywhere; running ones finish."""
+    """Hand out no more jobs of QUEUE, or of a group or handler of it, anywhere; running ones finish."""
+    part, said = _part(options)
     changed: dict[str, bool] = {}
     for name in await several(queue_names, options):
         async with opened(name, options) as queue:
             # Without a reason a second pause would wipe out that of the first.
-            keeps = not options["reason"] and (await queue.counts()).paused
-            changed[name] = not keeps and await queue.pause(reason=options["reason"])
-    _tell(changed, "paused", "is paused already", options)
+            keeps = not part and not options["reason"] and (await queue.counts()).paused
+            changed[name] = not keeps and await queue.pause(reason=options["reason"], **part)
+            await note_unknown_handler(queue, options["handler"])
+    _tell(changed, said, ("paused", "is paused already"), options)
 
 
 @click.command(cls=Command)
 @click.argument("queue_names", nargs=-1, metavar="[QUEUE]...")
-@click.option("--all", "everything", is_flag=True, help="Every queue of the prefix.")
+@_of
 @printing
 @awaited
 async def resume(queue_names: Sequence[str], **options: Any) -> None:
-    """Hand out the jobs of QUEUE again."""
+    """Hand out the jobs of QUEUE again, or of a group or handler of it."""
+    part, said = _part(options)
     changed: dict[str, bool] = {}
     for name in await several(queue_names, options):
         async with opened(name, options) as queue:
-            changed[name] = await queue.resume()
-    _tell(changed, "resumed", "was not paused", options)
+            changed[name] = await queue.resume(**part)
+    _tell(changed, said, ("resumed", "was not paused"), options)
 
 
 @click.command(cls=Command)
@@ -69,9 +83,17 @@ async def drain(queue_name: str, **options: Any) -> None:
         )
 
 
-def _tell(changed: dict[str, bool], done: str, already: str, options: dict[str, Any]) -> None:
+def _part(options: dict[str, Any]) -> tuple[dict[str, str], str]:
+    """Return which part of a queue is meant: for the call, and in words ("" for the whole)."""
+    given = {name: options[name] for name in ("group", "handler") if options[name] is not None}
+    if len(given) > 1:
+        raise click.UsageError("give --group or --handler, not both")
+    return given, "".join(f": {name} {value}" for name, value in given.items())
+
+
+def _tell(changed: dict[str, bool], part: str, words: tuple[str, str], options: dict[str, Any]) -> None:
     if chosen(options, "as_json"):
         emit({"queues": [{"queue": name, "changed": value} for name, value in changed.items()]})
         return
     for name, value in changed.items():
-        click.echo(f"{name} {done if value else already}")
+        click.echo(f"{name}{part} {words[0] if value else words[1]}")

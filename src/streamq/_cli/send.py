@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +17,7 @@ from .loader import load
 from .options import DURATION, INSTANT, Command, chosen, one_queue, printing
 from .say import FAILED, TIMEOUT, USAGE, CliError, note
 from .show import as_json, emit
-
-HEARTBEAT_NAMES = 200
-"""Handlers a heartbeat names at most; a worker with that many may have others."""
+from .typos import unknown_handler
 
 
 @click.command(cls=Command)
@@ -195,14 +192,6 @@ async def _handlers(queue_name: str, options: dict[str, Any]) -> set[str]:
 
 async def _known_handler(queue: Queue, name: str) -> None:
     """Refuse a name that the workers of the queue do not know: most often it is a typing mistake."""
-    alive = [worker for worker in await queue.workers() if worker.alive]
-    handlers = sorted({one for worker in alive for one in worker.handlers})
-    if not handlers or name in handlers or any(len(worker.handlers) >= HEARTBEAT_NAMES for worker in alive):
-        return
-    near = difflib.get_close_matches(name, handlers, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; they have {', '.join(handlers)}"
-    raise CliError(
-        f"no worker of queue {queue.name!r} has a handler {name!r}{hint}",
-        "--force sends it all the same: it waits, parked, for a worker that has it",
-        code=USAGE,
-    )
+    odd = await unknown_handler(queue, name)
+    if odd is not None:
+        raise CliError(odd, "--force sends it all the same: it waits, parked, for a worker that has it", code=USAGE)

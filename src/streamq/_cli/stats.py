@@ -12,7 +12,7 @@ import click
 
 from .connect import awaited, known, names
 from .options import DURATION, Command, chosen, printing
-from .queues import Row, paused, read_all
+from .queues import Held, Row, paused, read_all
 from .say import count, duration, note
 from .show import emit, emit_line
 
@@ -34,7 +34,7 @@ async def stats(queue_names: Sequence[str], **options: Any) -> None:
     if options["watch"]:
         await _watch(found, options)
         return
-    rows = await read_all(found, options)
+    rows = await read_all(found, options, held=True)
     if chosen(options, "as_json"):
         emit({"queues": [row.data() for row in rows]})
         return
@@ -55,6 +55,13 @@ def _show(row: Row) -> None:
     click.echo(
         f"  workers  {count(row.alive, 'worker')}" + (f", {busy:,} of {slots:,} slots busy" if row.alive else "")
     )
+    if row.held and row.held.words():
+        click.echo(f"  held     {', '.join(row.held.words())}{_named(row.held)}")
+
+
+def _named(held: Held) -> str:
+    named = [*(f"g:{one}" for one in held.groups), *(f"h.{one}" for one in held.handlers)]
+    return f" ({', '.join(named[:5])}{', ...' if len(named) > 5 else ''})" if named else ""
 
 
 async def _watch(found: list[str], options: dict[str, Any]) -> None:

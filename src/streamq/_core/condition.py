@@ -120,9 +120,10 @@ class Arg:  # noqa: PLW1641 - with __eq__ and without __hash__ Python makes it u
 
     def in_(self, *values: Value | Iterable[Value]) -> Condition:
         """Whether it is one of these: ``Arg("country").in_("GR", "CY")``; a single iterable is taken apart."""
-        only: Any = values[0] if len(values) == 1 else None
-        taken_apart = isinstance(only, Iterable) and not isinstance(only, str)
-        return _checked(Condition("in", self._path, tuple(only) if taken_apart else values))
+        only = values[0] if len(values) == 1 else None
+        if isinstance(only, Iterable) and not isinstance(only, str):
+            values = tuple(only)
+        return _checked(Condition("in", self._path, values))
 
     def startswith(self, prefix: str) -> Condition:
         """Whether it is text that begins so."""

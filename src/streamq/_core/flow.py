@@ -149,7 +149,7 @@ class _Job:
         wanted = options.dedup or rules.dedup
         dedup = None if wanted is None else _dedup.plan(wanted, self.name, group, self.arguments)
         slot_key = None if rules.concurrency_key is None else self.value("concurrency_key", rules.concurrency_key)
-        batch_key = None if rules.batch_key is None else self.value("batch_key", rules.batch_key)
+        batch_key = None if rules.batch_key is None else self.value("key", rules.batch_key)
         ordered = group is not None and self.queue.group is not None and self.queue.group.ordered
         pairs.check_job(
             group=group,
@@ -204,8 +204,8 @@ class _Job:
             priced.append((found[-1], self.queue.limits[named]))
         if keyed is not None:
             found.append(gates.keyed_rate(self.name, keyed))
-        if rules.rate_limit is not None:
-            priced.append((found[-1], rules.rate_limit))
+        own = gates.handler(self.name) if keyed is None else gates.keyed_rate(self.name, keyed)
+        priced.append((own, rules.rate_limit))
         if slot_key is not None:
             found.append(gates.keyed_slots(self.name, slot_key))
         _check_cost(self.options.cost, priced)

@@ -2,8 +2,8 @@
 
 ``q`` the queue, ``g:<group>`` a group, ``h.<handler>`` a handler, ``r.<limit>`` a named limit of the queue,
 ``r.<handler>=<value>`` a handler's rate limit for one key, ``k.<handler>=<value>`` its concurrency for one key,
-``d.<key>`` the one place of a keep_last key. What stands before ``=`` (or ``g``) is the class of a gate: what is
-declared for a class holds for each of its gates.
+``d.<key>`` the one place of a keep_last key, ``cb.<name>`` a circuit breaker. What stands before ``=`` (or ``g``) is
+the class of a gate: what is declared for a class holds for each of its gates.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ def handler(name: str) -> str:
 def limit(name: str) -> str:
     """Return the gate of a named limit; with a handler's name, the class of its rate limit by key."""
     return "r." + name
+
+
+def breaker(name: str) -> str:
+    """Return the gate of a circuit breaker."""
+    return "cb." + name
 
 
 def keyed_rate(handler_name: str, value: str) -> str:

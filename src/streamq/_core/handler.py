@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -20,6 +20,25 @@ Kind = Literal["async", "thread", "process"]
 CallNext = Callable[[Context], Awaitable[Any]]
 Middleware = Callable[[Context, CallNext], Awaitable[Any]]
 
+
+@runtime_checkable
+class Attachable(Protocol):
+    """What makes a middleware that knows its queue."""
+
+    def attach(self, queue: Any, /) -> Middleware:
+        """Return the middleware for ``queue``."""
+        ...
+
+
+@runtime_checkable
+class Learning(Protocol):
+    """A middleware that has to know the rules in force: it hears of them before the jobs that came with them begin."""
+
+    def learn(self, rules: Mapping[bytes, bytes]) -> None:
+        """Take note of the rules by gate."""
+        ...
+
+
 _UNLIMITED = QueueFlow()
 
 
@@ -27,7 +46,8 @@ class HandlerSpec:
     """One handler: its function, its signature as a codec, its rules.
 
     ``kind``: how it runs. ``lane``: default priority of its jobs. ``keep_result``: keep a record even of None.
-    ``flow``: what its jobs wait for besides their turn; ``queue_flow``: what all jobs of its queue wait for.
+    ``flow``: what its jobs wait for besides their turn; ``queue_flow``: what all jobs of its queue wait for. ``shape``:
+    signature of the function itself, which in a batch handler is another than that of its jobs.
     """
 
     __slots__ = (
@@ -40,6 +60,7 @@ class HandlerSpec:
         "plain",
         "policy",
         "queue_flow",
+        "shape",
         "signature",
     )
 
@@ -58,6 +79,7 @@ class HandlerSpec:
         self.name: str = name
         self.function: Callable[..., Any] = function
         self.signature: Signature = signature
+        self.shape: Signature = signature
         self.policy: Policy = policy
         self.kind: Kind = kind
         self.lane: int = lane

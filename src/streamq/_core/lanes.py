@@ -6,7 +6,7 @@ The worker draws the order, the fetch script follows it, so that none of this co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -47,14 +47,14 @@ def checked(lanes: object, max_wait: Seconds | None) -> LanePolicy:
         return LanePolicy(None, wait)
     if not isinstance(lanes, Mapping):
         raise ConfigError("lanes", lanes, f'give "strict", or a weight for each of {", ".join(NAMES)}')
-    weights: dict[object, object] = dict(lanes)  # pyright: ignore[reportUnknownArgumentType] - whatever was given
+    weights = cast("Mapping[object, object]", lanes)
     unknown = [name for name in weights if name not in NAMES]
     missing = [name for name in NAMES if name not in weights]
     if unknown:
-        raise ConfigError("lanes", lanes, f"{unknown[0]!r} is no lane; there are {', '.join(NAMES)}")
+        raise ConfigError("lanes", weights, f"{unknown[0]!r} is no lane; there are {', '.join(NAMES)}")
     if missing:
-        raise ConfigError("lanes", lanes, f"give {missing[0]!r} a weight, too: each lane needs one, 1 is the least")
-    return LanePolicy(tuple(_weight(name, weights[name], lanes) for name in NAMES), wait)
+        raise ConfigError("lanes", weights, f"give {missing[0]!r} a weight, too: each lane needs one, 1 is the least")
+    return LanePolicy(tuple(_weight(name, weights[name], weights) for name in NAMES), wait)
 
 
 def lane_of(priority: object) -> int:
@@ -84,13 +84,17 @@ class LaneOrder:
     keeps the better lanes from waiting for an old backlog.
     """
 
-    __slots__ = ("_aged", "_credits", "_dry", "_first", "_max_wait", "_missed", "_odd", "_walk", "_want", "_weights")
+    __slots__ = (
+        "_aged", "_credits", "_dry", "_first", "_max_wait", "_missed", "_odd", "_unanswered", "_walk", "_want",
+        "_weights",
+    )  # fmt: skip
 
     def __init__(self, policy: LanePolicy | None = None) -> None:
         policy = policy or LanePolicy()
         self._weights = policy.weights
         self._max_wait = policy.max_wait
         self._credits = [0.0] * len(LANES)
+        self._unanswered: list[float] | None = None  # credits before an order whose answer has not come
         self._dry: set[int] = set()  # lanes that were empty when last reached
         self._missed: list[float | None] = [None] * len(LANES)  # when a walk first did not reach them
         self._aged: list[int] = []  # lanes whose first job was older than max_wait, in turn
@@ -123,6 +127,7 @@ class LaneOrder:
 
     def walked(self, adopted: int, took: Sequence[Took], now: float) -> None:
         """Hear what came of the last order: jobs that came before the walk, and what its places gave, in order."""
+        self._unanswered = None
         reached, dry = self._traced(adopted, took)
         if self._max_wait is not None:
             for lane in LANES:
@@ -166,6 +171,9 @@ class LaneOrder:
 
     def _drawn(self, want: int, weights: Sequence[int]) -> list[tuple[int, int]]:
         """Return lanes, the most deserving first, and how many jobs each may give before the others had theirs."""
+        if self._unanswered is not None:
+            self._credits = self._unanswered
+        self._unanswered = [*self._credits]
         credit = self._credits
         busy = [lane for lane in LANES if lane not in self._dry] or list(LANES)
         together, everybody = sum(weights[lane] for lane in busy), sum(weights)

@@ -47,12 +47,14 @@ class Signature:
     """Arguments of one handler.
 
     ``wants_context``: whether a leading `Context` is passed in. ``dependencies``: parameter name -> marker, left out of
-    the payload. ``returns``: the declared return type, for decoding results.
+    the payload. ``returns``: the declared return type, for decoding results. ``hints``: all annotations by name.
     """
 
     def __init__(self, name: str, function: Callable[..., Any], is_dependency: Callable[[Any], bool]) -> None:
         self.name = name
-        hints = _hints(name, function)
+        self.function = function
+        self.hints: dict[str, Any] = _hints(name, function)
+        hints = self.hints
         parameters = list(inspect.signature(function).parameters.values())
         self.wants_context: bool = bool(parameters) and _is_context(hints.get(parameters[0].name))
         self.returns: Any = hints.get("return", Any)

@@ -63,5 +63,13 @@ class Fatal(Steer):
         super().__init__(reason or "fatal")
 
 
+class Held(Steer):
+    """Not begun after all: back into a line, before this gate. Charges nothing. For middleware of streamq's own."""
+
+    def __init__(self, gate: str) -> None:
+        self.gate = gate
+        super().__init__(f"held at {gate}")
+
+
 for _kind in (Steer, Retry, Snooze, RateLimited, Discard, Fatal):
     _kind.__module__ = "streamq"  # the name users import; it stands in every attempt's history

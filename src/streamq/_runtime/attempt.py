@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .._core.envelope import Envelope, text
 from .._core.handler import HandlerSpec
 from .._core.lifecycle import message
 from .._core.signature import encode_value
+
+if TYPE_CHECKING:
+    from .batch import Batch
 
 Why = Literal["", "timeout", "lost", "cancel", "shutdown"]
 """Why an attempt was cancelled by us; '' if it was not."""
@@ -19,11 +22,13 @@ class Attempt:
     """A row of the worker's table.
 
     ``id``, ``token``: job and fence. ``count``: deliveries (count - 1 are stalls). ``touched``: monotonic send time of
-    the call that last confirmed the lease. ``mark``: what take said of it (take.lua). ``limit``: monotonic end of the run, inf for none. ``begun``: its task
-    has run its first step. ``settling``: its settlement is on the way; it stays leased until that was answered.
+    the call that last confirmed the lease. ``mark``: what take said of it (take.lua). ``limit``: monotonic end of the
+    run, inf for none. ``begun``: its task has run its first step. ``settling``: its settlement is on the way; it stays
+    leased until that was answered. ``batch``: with whom it runs in one call, None if alone.
     """
 
     __slots__ = (
+        "batch",
         "begun",
         "bucket",
         "count",
@@ -54,7 +59,8 @@ class Attempt:
         self.begun: bool = False
         self.settling: bool = False
         self.why: Why = ""
-        self.task: asyncio.Task[Any] | None = None
+        self.task: asyncio.Task[Any] | Batch | None = None
+        self.batch: Batch | None = None
 
     @property
     def job_id(self) -> str:

@@ -425,8 +425,7 @@ class Exchange:
         self.hungry = self._was_full and not self.stopping
         if fetched.why not in {"full", "empty", "paused", "gate"}:
             self._complain(as_reply_error(Exception(fetched.why)), "fetch_failed")
-        for job in fetched.jobs:
-            self.table.take(job, asked)
+        self.table.take_all(fetched.jobs, asked)
 
     def _unparked(self, reply: Reply, asked: float) -> None:
         if not self._failed(reply):

@@ -70,20 +70,37 @@ class Executor:
 
     def start(self, attempt: Attempt) -> None:
         """Start the attempt in a task of its own, so that task-bound things of one job never leak into the next."""
-        loop = asyncio.get_running_loop()
         now = time.monotonic()
         attempt.started = now
         self._bound(attempt, now)
-        # Not the context we are called in: that may be another job's, whose end made room for this one.
-        task = _new_task(self._run(attempt), loop, self.root.copy())
+        task = self.spawn(self._run(attempt))
         if not task.done():
             attempt.task = task
-            if attempt.limit < float("inf") and not attempt.settling:
-                self._wheel.add(attempt)
+            self.watch(attempt)
+
+    def spawn(self, run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Return a task for ``run``."""
+        # Not in the context we are called in: that may be another job's, whose end made room for this one.
+        return _new_task(run, asyncio.get_running_loop(), self.root.copy())
+
+    def watch(self, attempt: Attempt) -> None:
+        """Cancel a started attempt when its time is over."""
+        if attempt.limit < float("inf") and not attempt.settling:
+            self._wheel.add(attempt)
+
+    def unwatch(self, attempt: Attempt) -> None:
+        """Its time does not matter any more."""
+        self._wheel.drop(attempt)
 
     def _bound(self, attempt: Attempt, now: float) -> None:
-        spec, envelope = attempt.spec, attempt.envelope
-        timeout_ms = envelope.timeout_ms if envelope.timeout_ms is not None else spec and spec.policy.timeout_ms
+        spec, timeout_ms = attempt.spec, attempt.envelope.timeout_ms
+        if timeout_ms is None and spec is not None:
+            timeout_ms = spec.policy.timeout_ms
+        self.bound(attempt, now, timeout_ms)
+
+    def bound(self, attempt: Attempt, now: float, timeout_ms: int | None) -> None:
+        """Say when its time is over: after ``timeout_ms`` (None or 0: no bound), at the latest at its deadline."""
+        envelope = attempt.envelope
         if timeout_ms:
             attempt.limit = now + timeout_ms / 1000
         if envelope.deadline_ms is not None:
@@ -99,42 +116,50 @@ class Executor:
         try:
             if attempt.why:
                 raise asyncio.CancelledError  # noqa: TRY301 - cancelled between start and first step
-            struct = _decoded(attempt, spec)
+            struct = decoded(attempt, spec)
             if spec.plain and not self._registry.middleware:
-                _context.bind(functools.partial(self._context, attempt, spec))
+                _context.bind(functools.partial(self.context_of, attempt, spec))
                 args, kwargs = spec.signature.call_with(struct)
                 value = await spec.function(*args, **kwargs)
             else:
                 value = await self._call(attempt, spec, struct)
         except asyncio.CancelledError as cancelled:
-            error = self._why(attempt, cancelled)
+            error = why(attempt, cancelled)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as problem:  # noqa: BLE001 - a handler's failure is an outcome, even SystemExit
             error = problem
-            trace = _trace(problem)
+            trace = trace_of(problem)
         self._wheel.drop(attempt)
         self.ended(attempt, value, error, trace)
 
     async def _call(self, attempt: Attempt, spec: HandlerSpec, struct: Any) -> Any:
-        context = self._context(attempt, spec)
-        _context.bind(context)
-
         async def innermost(context: Context) -> Any:
-            return await self._invoke(spec, struct, context, attempt)
+            if spec.kind == "process":
+                return await self._in_process(spec, attempt)
+            args, kwargs = spec.signature.call_with(struct)
+            return await self.invoke(spec, context, args, kwargs)
 
-        call: Callable[[Context], Any] = innermost
+        return await self.around(self.context_of(attempt, spec), innermost)
+
+    @property
+    def has_middleware(self) -> bool:
+        """Whether anything is around the handlers."""
+        return bool(self._registry.middleware)
+
+    async def around(self, context: Context, innermost: Callable[[Context], Any]) -> Any:
+        """Run ``innermost`` in ``context``, within the middleware."""
+        _context.bind(context)
+        call = innermost
         for middleware in reversed(self._registry.middleware):
             call = functools.partial(_onion, middleware, call)
         return await call(context)
 
-    async def _invoke(self, spec: HandlerSpec, struct: Any, context: Context, attempt: Attempt) -> Any:
-        if spec.kind == "process":
-            return await self._in_process(spec, attempt)
-        args, kwargs = spec.signature.call_with(struct)
-        if spec.signature.wants_context:
+    async def invoke(self, spec: HandlerSpec, context: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the handler's function here or in a thread, with its context and with what is injected."""
+        if spec.shape.wants_context:
             args = (context, *args)
-        if not spec.signature.dependencies:
+        if not spec.shape.dependencies:
             return await self._here(spec, args, kwargs)
         async with resolved_dependencies(spec.function, kwargs) as injected:
             for value in injected.values():
@@ -164,32 +189,39 @@ class Executor:
             limiter=self._processes,
         )
 
-    def _context(self, attempt: Attempt, spec: HandlerSpec) -> Context:
+    def context_of(self, attempt: Attempt, spec: HandlerSpec) -> Context:
+        """Return what the handler may know of an attempt."""
+        return Context(**self.facts_of(attempt, spec))
+
+    def facts_of(self, attempt: Attempt, spec: HandlerSpec) -> dict[str, Any]:
+        """Return what makes a context."""
         envelope = attempt.envelope
         made = envelope.created_ms or created_ms(attempt.job_id)
         left = attempt.limit - time.monotonic()
         deadline = from_ms(self._clock() + int(left * 1000)) if left < float("inf") else None
-        return Context(
-            job_id=attempt.job_id,
-            queue=self._registry.queue,
-            name=spec.name,
-            attempt=envelope.attempts + 1,
-            max_attempts=envelope.max_attempts or spec.policy.max_attempts,
-            headers=envelope.headers,
-            tenant=envelope.tenant,
-            stalls=attempt.count - 1,
-            fence=attempt.fence,
-            deadline=deadline,
-            created_at=None if made is None else datetime.fromtimestamp(made / 1000, UTC),
-            worker=self._worker,
-            state=self.state,
-            clock=self._clock,
-        )
+        return {
+            "job_id": attempt.job_id,
+            "queue": self._registry.queue,
+            "name": spec.name,
+            "attempt": envelope.attempts + 1,
+            "max_attempts": envelope.max_attempts or spec.policy.max_attempts,
+            "headers": envelope.headers,
+            "tenant": envelope.tenant,
+            "stalls": attempt.count - 1,
+            "fence": attempt.fence,
+            "deadline": deadline,
+            "created_at": None if made is None else datetime.fromtimestamp(made / 1000, UTC),
+            "worker": self._worker,
+            "state": self.state,
+            "clock": self._clock,
+        }
 
-    def _why(self, attempt: Attempt, cancelled: asyncio.CancelledError) -> BaseException:
-        if attempt.why == "timeout":
-            return TimeoutError(f"timed out after {attempt.limit - attempt.started:.3g} s")
-        return cancelled
+
+def why(attempt: Attempt, cancelled: asyncio.CancelledError) -> BaseException:
+    """Return the error of an attempt that was cancelled."""
+    if attempt.why == "timeout":
+        return TimeoutError(f"timed out after {attempt.limit - attempt.started:.3g} s")
+    return cancelled
 
 
 def run_in_child(module: str, qualname: str, name: str, payload: bytes) -> Encoded | None:
@@ -205,7 +237,8 @@ def run_in_child(module: str, qualname: str, name: str, payload: bytes) -> Encod
     return None if value is None else Encoded(value)
 
 
-def _decoded(attempt: Attempt, spec: HandlerSpec) -> Any:
+def decoded(attempt: Attempt, spec: HandlerSpec) -> Any:
+    """Return the arguments of an attempt as a struct; raises `Unreadable`."""
     # Told apart from an InvalidPayload that the handler itself may raise, when it enqueues another job.
     try:
         return spec.signature.decode(attempt.envelope.args)
@@ -217,7 +250,7 @@ async def _onion(middleware: Middleware, call_next: Callable[[Context], Any], co
     return await middleware(context, call_next)
 
 
-def _trace(problem: BaseException) -> str:
+def trace_of(problem: BaseException) -> str:
     """Return the traceback without our own frames: the user's code starts below them."""
     frame = problem.__traceback__
     while frame is not None and "streamq/_runtime" in frame.tb_frame.f_code.co_filename.replace("\\", "/"):

@@ -40,14 +40,9 @@ class Gating:
 
     def missing(self, attempt: Attempt) -> Item | None:
         """Return how to divert a job that needs gates it does not have; None when it may begin."""
-        envelope, spec = attempt.envelope, attempt.spec
+        envelope = attempt.envelope
         held = lines.held(attempt.token)
-        flow = None if held is None else held.flow
-        if held is None and spec is not None and spec.flow is not None:
-            try:
-                flow = spec.plan(_options.DEFAULT, bytes(envelope.args))
-            except StreamqError:
-                flow = None  # arguments its handler will refuse, too: that tells it better
+        flow = _flow(attempt, held)
         wanted = self._rules.gates(envelope.name, envelope.tenant, lambda: _plain(attempt)) if self._rules else []
         known = flow.gates if flow is not None else ()
         extra = tuple(gate for gate in wanted if gate not in known)
@@ -55,13 +50,14 @@ class Gating:
             return None
         if held is None and not extra and (flow is None or not (flow.gates or flow.line)):
             return None
-        lane = _lane(attempt, held)
-        if held is not None:
-            data = lines.replaced(held, gates=(*held.gates, *extra), line=held.line)
-        else:
-            expires = envelope.expires_ms or 0
-            data = lines.record(_with(flow, extra), lane, expires)
-        return Item(b"v", attempt.id, attempt.token, (lane, data))
+        return _diverted(attempt, held, flow, extra)
+
+
+def sent_to(attempt: Attempt, gate: str) -> Item:
+    """Return how to send a job that has not really begun into the line of a gate; that charges it nothing."""
+    held = lines.held(attempt.token)
+    flow = _flow(attempt, held)
+    return _diverted(attempt, held, flow, () if flow is not None and gate in flow.gates else (gate,))
 
 
 def limited_gate(attempt: Attempt) -> str | None:
@@ -78,6 +74,28 @@ def is_buried(attempt: Attempt) -> bool:
     """Whether a job that met a closed limit is to be buried, not dropped."""
     held = lines.held(attempt.token)
     return held is not None and held.on_limit == "b"
+
+
+def _flow(attempt: Attempt, held: LineRecord | None) -> Flow | None:
+    """Return what a job waited for, or, of one from a lane, would wait for if its producer knew its handler."""
+    spec = attempt.spec
+    if held is not None:
+        return held.flow
+    if spec is None or spec.flow is None:
+        return None
+    try:
+        return spec.plan(_options.DEFAULT, bytes(attempt.envelope.args))
+    except StreamqError:
+        return None  # arguments its handler will refuse, too: that tells it better
+
+
+def _diverted(attempt: Attempt, held: LineRecord | None, flow: Flow | None, extra: tuple[str, ...]) -> Item:
+    lane = _lane(attempt, held)
+    if held is not None:
+        data = lines.replaced(held, gates=(*held.gates, *extra), line=held.line)
+    else:
+        data = lines.record(_with(flow, extra), lane, attempt.envelope.expires_ms or 0)
+    return Item(b"v", attempt.id, attempt.token, (lane, data))
 
 
 def _with(flow: Flow | None, extra: tuple[str, ...]) -> Flow:

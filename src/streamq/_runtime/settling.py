@@ -14,9 +14,10 @@ import msgspec
 from .._core import envelope as _wire
 from .._core.envelope import AttemptError, Record
 from .._core.lifecycle import Bury, End, Failure, JobState, RetryAt, decide, message
+from .._core.steer import Held
 from .._store.verbs import Item
 from .attempt import Attempt, Encoded, Unreadable
-from .gating import limited_gate
+from .gating import limited_gate, sent_to
 
 log = logging.getLogger("streamq.job")
 
@@ -43,6 +44,9 @@ class Settling:
             return Item(b"U", attempt.id, attempt.token)  # it had started: what it spent of a rate stays spent
         if attempt.why == "cancel" and isinstance(error, asyncio.CancelledError):
             return self.ended(attempt, JobState.CANCELLED, "cancelled while it ran")
+        if isinstance(error, Held):
+            self._say(logging.INFO, "job held", "held", attempt, gate=error.gate)
+            return sent_to(attempt, error.gate)
         if isinstance(error, Unreadable):
             return self.buried(attempt, "invalid payload", str(error), "InvalidPayload")
         return self._failed(attempt, error, trace)

@@ -11,6 +11,7 @@ from typing import Protocol
 from .._core import envelope as _wire
 from .._store.verbs import Item, Taken, place_of
 from .attempt import Attempt
+from .batch import Told, formed, units
 from .settler import Settler
 from .slots import Slots
 
@@ -91,8 +92,42 @@ class Table:
         """Jobs of vanished workers that wait here for a place."""
         return sum(1 for one in self._backlog if one.count > 1)
 
+    def take_all(self, jobs: Sequence[Taken], touched: float) -> None:
+        """Take the jobs of a reply; those of a batch begin together and take one place."""
+        if not any(job.mark for job in jobs):
+            for job in jobs:
+                self.take(job, touched)
+            return
+        for unit in units(jobs):
+            if len(unit) == 1:
+                self.take(unit[0], touched)
+                continue
+            attempts = [self._received(job, touched) for job in unit]
+            begin, settle = formed(
+                [
+                    (one, self._fate(one, job.body))
+                    for one, job in zip(attempts, unit, strict=True)
+                    if one.id in self._rows
+                ]
+            )
+            self._settle(settle)
+            for attempt in begin:
+                self._begin(attempt)
+
     def take(self, job: Taken, touched: float, *, first: bool = False) -> Attempt:
         """Take a job that the server gave us; ``touched`` is when we asked (monotonic), ``first``: before others."""
+        attempt = self._received(job, touched)
+        if self._rows.get(job.id) is not attempt:
+            return attempt
+        item = self._fate(attempt, job.body)
+        if item is not None:
+            self._settler.add(attempt, item)
+        else:
+            self._begin(attempt, first=first)
+        return attempt
+
+    def _received(self, job: Taken, touched: float) -> Attempt:
+        """Return the attempt at a job; it gets no row if it came too late."""
         attempt = Attempt(job.id, job.token, job.deliveries, touched, job.mark)
         if time.monotonic() - touched > self._ours:
             # The answer was so long on its way that the job may be another's by now. If not, it is found as a ghost.
@@ -101,17 +136,17 @@ class Table:
         self._rows[job.id] = attempt
         if self._abandoned:
             self._abandoned.discard(place_of(job.token))
-        item = self._fate(attempt, job.body)
-        if item is not None:
-            self._settler.add(attempt, item)
-        elif self._slots.free > 0 and not self._backlog:
+        return attempt
+
+    def _begin(self, attempt: Attempt, *, first: bool = False) -> None:
+        """Start an attempt, or the batch of which it is the first, as soon as there is a place."""
+        if self._slots.free > 0 and not self._backlog:
             self._slots.take()
             self.joined.start(attempt)
         elif first:
             self._backlog.appendleft(attempt)
         else:
             self._backlog.append(attempt)
-        return attempt
 
     def _fate(self, attempt: Attempt, body: bytes | None) -> Item | None:
         """Return how to settle it without running it, None to run it."""
@@ -143,14 +178,22 @@ class Table:
 
     def ended(self, attempt: Attempt, item: Item | None) -> None:
         """Take the settlement of an attempt that ended; None: the lease was lost, nothing may be told."""
+        self.ended_together([(attempt, item)])
+
+    def ended_together(self, ends: Sequence[Told]) -> None:
+        """Take the settlements of one place: of an attempt, or of all of a batch."""
         self._slots.give()
-        attempt.task = None
-        if item is not None:
-            self._settler.add(attempt, item)
-        elif self._rows.get(attempt.id) is attempt:
-            del self._rows[attempt.id]
+        self._settle(ends)
         self.start_ready()
         self._on_change()
+
+    def _settle(self, ends: Sequence[Told]) -> None:
+        for attempt, item in ends:
+            attempt.task = None
+            if item is not None:
+                self._settler.add(attempt, item)
+            elif self._rows.get(attempt.id) is attempt:
+                del self._rows[attempt.id]
 
     def start_ready(self) -> None:
         """Start what waits here for a place. Another queue of the worker may have given it back."""
@@ -184,11 +227,19 @@ class Table:
         attempt = self._rows.get(job)
         if attempt is None:
             return
-        if attempt in self._backlog:
-            self._backlog.remove(attempt)
+        if self._withdrawn(attempt):
             self._settler.add(attempt, self.joined.cancelled(attempt))
             self._on_change()
         attempt.cancel("cancel")
+
+    def _withdrawn(self, attempt: Attempt) -> bool:
+        """Take an attempt out of what waits here for a place; False if it does not, or its batch cannot let it go."""
+        if attempt.batch is not None:
+            return attempt.batch.lets_go(attempt)
+        if attempt not in self._backlog:
+            return False
+        self._backlog.remove(attempt)
+        return True
 
     def lost(self, ids: Sequence[bytes]) -> None:
         """These are ours no more, the server said."""
@@ -201,8 +252,7 @@ class Table:
         """The lease of this attempt is gone: cancel it; its result is not told."""
         if attempt.settling:
             return
-        if attempt in self._backlog:
-            self._backlog.remove(attempt)
+        self._withdrawn(attempt)
         if self._rows.get(attempt.id) is attempt:
             del self._rows[attempt.id]
         log.warning("lease lost", extra={"event": "lease_lost", "job_id": attempt.job_id})
@@ -220,7 +270,10 @@ class Table:
         self.stopping = True
         while self._backlog:
             attempt = self._backlog.popleft()
-            self._settler.add(attempt, Item(b"u", attempt.id, attempt.token))
+            if attempt.batch is not None:
+                self._settle(attempt.batch.hand_back(self.joined.cancelled))
+            else:
+                self._settler.add(attempt, Item(b"u", attempt.id, attempt.token))
 
     def cancel_running(self) -> None:
         """Cancel what runs; it is handed back without charging an attempt."""

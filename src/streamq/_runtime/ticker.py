@@ -1,8 +1,8 @@
 """Fires due ticks of a queue's schedules, then sleeps until the next. There is no leader: the server decides each tick.
 
-Of many tickers, the one that fired last wakes at the very tick; the others look a moment later, in case it is gone, and
-hardly more often than every two seconds. So fifty idle workers do not all ask at 02:00:00.000, and a ticker that dies
-makes the next ticks late by three seconds at most, until another has fired one.
+Of many tickers, the one whose turn it is wakes at the very tick; the others look a moment later, in case it is gone,
+and hardly more often than every two seconds. So fifty idle workers do not all ask at 02:00:00.000. When it dies, ticks
+are late by three seconds at most, until another has fired one, or has taken the turn because it was idle for six.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from math import inf
 from .._core.envelope import MALFORMED
 from .._core.schedule import Definition, decode, due, tick_id
 from .._core.units import from_ms, seconds
-from .._store import schedules
+from .._store import lines, schedules
 from .._store.clock import ServerClock
 from .._store.schedules import Fired, Page, Row, Tick
 from .._store.session import Store
@@ -29,7 +29,7 @@ PAGE = 25
 """Schedules looked at in one call. To work out a tick takes up to a millisecond, and the handlers' loop has to wait."""
 
 LOOK = 2.5
-"""Longest sleep of the ticker that fired last, in seconds: what a lost message or a clock that was set may cost."""
+"""Longest sleep of the ticker whose turn it is, in seconds: what a lost message or a clock that was set may cost."""
 
 REST = 2.0
 """Shortest time between two looks of any other, unless it is told of a change."""
@@ -39,6 +39,9 @@ LEAVE_MS = 250
 
 PATIENCE = (0.5, 5.0)
 """First and longest pause in seconds after the server could not be asked, or refused."""
+
+COUNTED = frozenset({"fired", "exists", "met", "limited", "conflict", "order"})
+"""Answers after which a tick counts as fired: its job is there, or was refused for good by what it carries."""
 
 log = logging.getLogger("streamq.scheduler")
 
@@ -85,9 +88,9 @@ class Ticker:
         upcoming, first = inf, 0
         self._left = False
         while True:
-            page = await schedules.due(self._store, first, PAGE)
+            page = await schedules.due(self._store, first, PAGE, self._name)
             self._clock.heard(page.now_ms)
-            self._is_holder = page.holder in {"", self._name}
+            self._is_holder = page.holder == self._name
             if page.known < self._known:
                 # Not a removal, which leaves a trace: the server lost what it had, and would never fire again.
                 log.warning("schedules were lost", extra={"event": "schedules.lost", "queue": self._queue})
@@ -104,7 +107,7 @@ class Ticker:
     async def _fire_page(self, page: Page) -> list[float | None]:
         """Return where each schedule that was tried went: its next tick in ms, inf if unknown, None if it is still due.
 
-        They come in the order of their ticks, so those that are left to the ticker that fired last are at the end.
+        They come in the order of their ticks, so those that are left to the one whose turn it is are at the end.
         """
         late = page.now_ms if self._is_holder else page.now_ms - LEAVE_MS
         self._left = self._left or any(row.tick_ms > late for row in page.rows)
@@ -130,15 +133,22 @@ class Ticker:
             return next_ms if answer == "moved" else inf
         for tick, following in zip(ticks, [*map(_ms, ticks[1:]), next_ms], strict=True):
             job_id = tick_id(row.id, tick)
-            body = definition.body(self._clock.now_ms())
-            fired = Tick(int(_ms(tick)), following, job_id, definition.job.lane, body)
+            fired = self._tick_of(definition, int(_ms(tick)), following, job_id)
             answer = await schedules.fire(self._store, row, fired, self._name)
             self._note(answer, row, job_id)
-            if answer not in {"fired", "exists"}:
+            if answer not in COUNTED:
                 return None if answer in {"early", "full"} else inf
             self._is_holder = True
             row = row._replace(last_ms=int(_ms(tick)), total=row.total + 1)
         return next_ms
+
+    def _tick_of(self, definition: Definition, tick_ms: int, following: float, job_id: str) -> Tick:
+        now_ms, lane, flow = self._clock.now_ms(), definition.job.lane, definition.flow
+        record, dedup = b"", b""
+        if flow is not None:
+            record = lines.record(flow, lane, definition.expires_ms(now_ms) or 0)
+            dedup = lines.dedup(flow.dedup)
+        return Tick(tick_ms, following, job_id, lane, definition.body(now_ms), record, dedup)
 
     def _readable(self, row: Row) -> Definition | None:
         try:
@@ -157,6 +167,8 @@ class Ticker:
             log.warning("tick refused, the queue is full: %s", job_id, extra={**extra, "event": "schedule.refused"})
         elif answer == "exists":
             log.warning("tick counted, but there is a job of that id: %s", job_id, extra=extra)
+        elif answer in COUNTED and answer != "fired":
+            log.info("tick counted, its job was not added (%s): %s", answer, job_id, extra=extra)
         else:
             log.debug("%s: %s", answer, job_id, extra=extra)
 

@@ -50,6 +50,7 @@ CATALOGUE: tuple[KeyInfo, ...] = (
     KeyInfo("fd", "hash", "recent dedup keys", "dedup key -> job id, until ms, first ms"),
     KeyInfo("fr", "hash", "blocks and handler limits set live", "gate -> rule by which workers divert jobs"),
     KeyInfo("fo", "hash", "declared limits", "who declared and who set what, and when"),
+    KeyInfo("fb", "hash", "for ever, a field per breaker", "circuit breaker -> open or closed, its recent failures"),
     KeyInfo("r:<id>", "string", "result_ttl", "how a job ended: result or error"),
     KeyInfo("e:<producer>", "string", "10 minutes", "last batch of a producer and its reply"),
     KeyInfo("k:<worker>", "string", "10 minutes", "last settled batch of a worker and its reply"),
@@ -87,6 +88,7 @@ class Keys:
         self.dedup: bytes = base + b"fd"
         self.rules: bytes = base + b"fr"
         self.limit_layers: bytes = base + b"fo"
+        self.breakers: bytes = base + b"fb"
         self.flow: tuple[bytes, ...] = (
             self.lines, base + b"fl", *(base + b"f%d" % lane for lane in range(5)), base + b"fp", self.gates,
             self.limits, base + b"fk", self.dedup, self.rules, self.limit_layers, self.cancels, self.bodies, self.bell,

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from .._core import gates
+from .desk import Counted
 from .link import Reply
 from .scripts import PROTOCOL, script
 from .session import Store
@@ -56,10 +58,10 @@ class Explained(NamedTuple):
 
 
 async def declare(
-    store: Store, digest: str, gates: Mapping[str, dict[str, Any] | bool], by: str
+    store: Store, digest: str, said: Mapping[str, dict[str, Any] | bool], by: str
 ) -> tuple[bool, Declared | None]:
     """Write what this process's code declares; whether that changed anything, and what was declared before."""
-    changed, _, before = await _limit(store, by, "declare", digest, msgspec.msgpack.encode(gates))
+    changed, _, before = await _limit(store, by, "declare", digest, msgspec.msgpack.encode(said))
     return bool(changed), _declared(before) if changed and before else None
 
 
@@ -98,10 +100,10 @@ async def rules(store: Store) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-async def explain(store: Store, job_id: str, gates: Sequence[str] = ()) -> Explained:
-    """Return why a job waits, and the state of its gates and of ``gates``."""
+async def explain(store: Store, job_id: str, names: Sequence[str] = ()) -> Explained:
+    """Return why a job waits, and the state of its gates and of ``names``."""
     keys = store.keys
-    command = script("explain").call((keys.meta, keys.index, *keys.flow), job_id, *gates)
+    command = script("explain").call((keys.meta, keys.index, *keys.flow), job_id, *names)
     reply = await store.call(command)
     now, row, line, state, parked_at, ahead, in_line, held_ms, *seen = reply
     return Explained(
@@ -115,6 +117,17 @@ async def explain(store: Store, job_id: str, gates: Sequence[str] = ()) -> Expla
         held_ms,
         [_gate(one) for one in seen],
     )
+
+
+def with_queue(found: Sequence[GateSeen], counted: Counted) -> list[GateSeen]:
+    """Return ``found`` with what runs under the queue's own gate: its jobs need no line, so the gate counts none."""
+    running = max(0, counted.pending - int(counted.meta.get("released", 0)))
+    return [_of_queue(one, running) if one.gate == gates.QUEUE else one for one in found]
+
+
+def _of_queue(seen: GateSeen, running: int) -> GateSeen:
+    full = seen.why == "open" and 0 <= seen.config.get("c", -1) <= running
+    return seen._replace(used=running, why="slots" if full else seen.why)
 
 
 async def dedup_get(store: Store, key: str) -> str | None:
@@ -139,8 +152,8 @@ async def _limit(store: Store, by: str, what: str, *args: bytes | str | int) -> 
 def _declared(data: bytes) -> Declared:
     found = msgspec.msgpack.decode(data)
     # An empty table is an array to Lua's msgpack.
-    gates = {name: dict(conf or {}) for name, conf in dict(found["gates"] or {}).items()}
-    return Declared(gates, found["digest"], found["by"], found["at"])
+    confs = {name: dict(conf or {}) for name, conf in dict(found["gates"] or {}).items()}
+    return Declared(confs, found["digest"], found["by"], found["at"])
 
 
 def _layer(data: bytes) -> Layer:

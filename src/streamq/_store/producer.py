@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
+from .._core import pairs
+from .._core.options import Priority
 from ..errors import (
     EnqueueTimeout,
     EnqueueUnknown,
@@ -330,6 +332,9 @@ class Producer:
         if reason == "group":
             limit, waiting, name = detail.split("/", 2)
             return GroupFull(self._site.queue, _unhex(name), entry.job_id, int(waiting), int(limit))
+        if reason == "order":
+            runs_at, _, line = detail.partition("/")
+            return pairs.out_of_order(_unhex(line), Priority(int(runs_at)).name, Priority(entry.lane).name)
         return Refusal(reason, _unhex(detail))
 
     def _refuse(self, batch: list[Entry], reply: ReplyError) -> None:

@@ -7,7 +7,7 @@ from math import inf
 from typing import Literal, NamedTuple
 
 from .link import Reply
-from .scripts import PROTOCOL, script
+from .scripts import PROTOCOL, lines_script, script
 from .session import Store
 
 PAGE = 500
@@ -15,7 +15,7 @@ PAGE = 500
 
 What = Literal["declare", "restore", "upsert", "pause", "resume", "remove"]
 Put = Literal["new", "changed", "same", "removed", "unknown"]
-Fired = Literal["fired", "moved", "exists", "already", "stale", "early", "full"]
+Fired = Literal["fired", "moved", "exists", "already", "stale", "early", "full", "met", "limited", "conflict", "order"]
 
 
 class Row(NamedTuple):
@@ -38,7 +38,7 @@ class Page(NamedTuple):
     """Schedules in one moment.
 
     ``next_ms``: the first tick after ``now_ms``, or inf; ``known``: schedules there ever were, removed ones included;
-    ``listable``: those that are not removed; ``holder``: the scheduler that fired last.
+    ``listable``: those that are not removed; ``holder``: the scheduler whose turn it is, '' for nobody's.
     """
 
     now_ms: int
@@ -50,13 +50,18 @@ class Page(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """One tick to fire, None to fire none, and where the schedule goes after it (inf: nowhere)."""
+    """One tick to fire, None to fire none, and where the schedule goes after it (inf: nowhere).
+
+    ``record`` and ``dedup``: as lines.py makes them, b"" for a job without.
+    """
 
     tick_ms: int | None
     next_ms: float
     job_id: str
     lane: int
     body: bytes
+    record: bytes = b""
+    dedup: bytes = b""
 
 
 async def put(store: Store, what: What, schedule_id: str, version: str = "", spec: bytes = b"") -> tuple[Put, bool]:
@@ -68,9 +73,9 @@ async def put(store: Store, what: What, schedule_id: str, version: str = "", spe
     return reply.decode(), again
 
 
-async def due(store: Store, first: int, most: int) -> Page:
-    """Return schedules whose tick has come, from rank ``first`` on, earliest first."""
-    return await _listed(store, "due", first, most)
+async def due(store: Store, first: int, most: int, scheduler: str) -> Page:
+    """Return schedules whose tick has come, from rank ``first`` on, earliest first, for one that fires them."""
+    return await _listed(store, "due", first, most, scheduler)
 
 
 async def every(store: Store) -> tuple[list[Row], int]:
@@ -91,7 +96,7 @@ async def every(store: Store) -> tuple[list[Row], int]:
 
 async def some(store: Store, ids: Sequence[str]) -> Page:
     """Return the schedules of these ids, removed ones included; those never known are left out."""
-    return await _listed(store, "ids", 0, 1, *ids)
+    return await _listed(store, "ids", 0, 1, "", *ids)
 
 
 async def fire(store: Store, row: Row, tick: Tick, scheduler: str) -> Fired:
@@ -99,23 +104,24 @@ async def fire(store: Store, row: Row, tick: Tick, scheduler: str) -> Fired:
     keys = store.keys
     head = (
         keys.meta, keys.index, *keys.lanes, keys.states, keys.ticks, keys.bell, keys.dead_index,
-        keys.record(tick.job_id),
+        keys.record(tick.job_id), keys.delayed,
     )  # fmt: skip
-    command = script("fire").call(
-        head, PROTOCOL, row.id, row.version, row.last_ms, "" if tick.tick_ms is None else tick.tick_ms,
+    lined = bool(tick.record or tick.dedup)
+    command = (lines_script("fire") if lined else script("fire")).call(
+        (*head, *keys.flow) if lined else head, PROTOCOL, row.id, row.version, row.last_ms, "" if tick.tick_ms is None else tick.tick_ms,
         "+inf" if tick.next_ms == inf else int(tick.next_ms), tick.job_id, tick.lane, tick.body, store.max_pending,
-        scheduler,
+        scheduler, *((tick.record, tick.dedup, keys.control) if lined else ()),
     )  # fmt: skip
     reply, again = await store.call_noting(command)
     answer: Fired = reply.decode()
     return "fired" if answer == "already" and again else answer
 
 
-async def _listed(store: Store, what: str, first: int, most: int, *ids: str) -> Page:
+async def _listed(store: Store, what: str, first: int, most: int, scheduler: str = "", *ids: str) -> Page:
     keys = store.keys
     head = (keys.meta, keys.specs, keys.states, keys.ticks)
     now, upcoming, known, listable, holder, *rows = await store.call(
-        script("schedules").call(head, what, first, most, *ids)
+        script("schedules").call(head, PROTOCOL, what, first, most, scheduler, *ids)
     )
     return Page(int(now), float(upcoming), known, listable, holder.decode(), [_row(row) for row in rows])
 

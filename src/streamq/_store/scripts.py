@@ -16,7 +16,13 @@ _ALLOW_OOM = "#!lua flags=allow-oom\n"
 _PRELUDE = ("_prelude.lua",)
 _CLAIM = ("_prelude.lua", "_claim.lua")
 _SETTLE = tuple(f"settle/{verb}.lua" for verb in ("complete", "retry", "bury", "finish", "release", "park"))
-_FLOW = ("flow/_gates.lua", "flow/_lines.lua")
+
+
+def _flow(*parts: str) -> tuple[str, ...]:
+    return tuple(f"flow/_{part}.lua" for part in parts)
+
+
+_FLOW = _flow("open", "rate", "spend", "gates", "record", "lines", "arrive", "leave", "save")
 
 # verb -> files put in front of it. Everything but what adds jobs may run while memory is short: it frees memory.
 VERBS: dict[str, tuple[str, ...]] = {
@@ -24,7 +30,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "fetch": _CLAIM,
     "settle": _PRELUDE + _SETTLE,
     "renew": _PRELUDE,
-    "tick": _CLAIM,
+    "tick": (*_CLAIM, "_care.lua"),
     "reconcile": _CLAIM,
     "promote": _PRELUDE,
     "look": _PRELUDE,
@@ -41,16 +47,18 @@ VERBS: dict[str, tuple[str, ...]] = {
 # Verbs that meet jobs in lines are built with what flow control knows. Those that are called for every job have a
 # plain build besides, so that jobs without limits pay nothing.
 LINES: dict[str, tuple[str, ...]] = {
-    "enqueue": (*_PRELUDE, *_FLOW, "flow/_arrival.lua"),
-    "take": (*_CLAIM, *_FLOW, "flow/_turn.lua"),
+    "enqueue": (*_PRELUDE, *_FLOW, *_flow("dedup", "arrival")),
+    "take": (*_CLAIM, *_FLOW, *_flow("hand", "turn", "ready")),
     "settle": (*_PRELUDE, *_FLOW, *_SETTLE, "settle/limited.lua", "settle/divert.lua"),
-    "tick": (*_CLAIM, *_FLOW, "flow/_stall.lua"),
+    "tick": (*_CLAIM, "_care.lua", *_FLOW, *_flow("stall")),
     "promote": _PRELUDE + _FLOW,
     "unpark": _PRELUDE + _FLOW,
     "cancel": _PRELUDE + _FLOW,
     "replay": _PRELUDE + _FLOW,
     "reprioritise": _PRELUDE + _FLOW,
-    "limit": _PRELUDE + _FLOW,
+    "limit": (*_PRELUDE, *_FLOW, *_flow("limits")),
+    "breaker": _PRELUDE + _FLOW,
+    "fire": (*_PRELUDE, *_FLOW, *_flow("dedup", "arrival")),
     "explain": _PRELUDE + _FLOW,
 }
 _REFUSED_WHEN_FULL = frozenset({"enqueue", "replay", "fire"})

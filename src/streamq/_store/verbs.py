@@ -172,7 +172,9 @@ class WorkerVerbs:
             args += more
             if record is not None:
                 args.append(record)
-        if self.knows_lines or any(b"|" in item.token for item in items):
+        if not self.knows_lines:
+            self.knows_lines = any(b"|" in item.token or item.verb == b"v" for item in items)
+        if self.knows_lines:
             return lines_script("settle").call([*self._settle, *keys.flow, *records], *args)
         return script("settle").call([*self._settle, *records], *args)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from .. import envelope as _wire
 from ..envelope import Envelope
+from ..flow import Flow
 from .plans import Plan
 
 ID_LIMIT = 150
@@ -21,12 +22,14 @@ _encoder = msgspec.msgpack.Encoder(order="deterministic")  # one definition, one
 class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
     """A plan, and the envelope of the job that each tick becomes; what is left at its default is not written.
 
-    ``expires_in_ms`` counts from the moment a tick is fired, as it does from an enqueue.
+    ``expires_in_ms`` counts from the moment a tick is fired, as it does from an enqueue. ``flow``: what its jobs wait
+    for besides their turn.
     """
 
     plan: Plan
     job: Envelope
     expires_in_ms: int | None = None
+    flow: Flow | None = None
 
     @property
     def version(self) -> str:
@@ -37,9 +40,13 @@ class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
         ticks = (self.plan.schedule, self.plan.start, self.plan.end)
         return _digest(_encoder.encode(ticks)) + _digest(encode(self))
 
+    def expires_ms(self, now_ms: int) -> int | None:
+        """Return by when a job fired now must start."""
+        return None if self.expires_in_ms is None else now_ms + self.expires_in_ms
+
     def body(self, now_ms: int) -> bytes:
         """Return the envelope of a job fired now."""
-        expires_ms = None if self.expires_in_ms is None else now_ms + self.expires_in_ms
+        expires_ms = self.expires_ms(now_ms)
         return _wire.encode(_wire.replaced(self.job, created_ms=now_ms, expires_ms=expires_ms))
 
 

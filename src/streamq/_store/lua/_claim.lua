@@ -49,3 +49,14 @@ local function adopt_released(meta, index, lanes, consumer, want, out)
   end
   if left > 0 then redis.call('HSET', meta, 'released', left) else redis.call('HDEL', meta, 'released') end
 end
+
+-- Reads up to `count` waiting entries of a lane. Returns them (nil: none), or nil and an error text.
+local function read_lane(key, consumer, count)
+  local got = redis.pcall('XREADGROUP', 'GROUP', 'w', consumer, 'COUNT', count, 'STREAMS', key, '>')
+  if type(got) == 'table' and got.err and string.find(got.err, 'NOGROUP', 1, true) then
+    redis.call('XGROUP', 'CREATE', key, 'w', '0')
+    got = redis.pcall('XREADGROUP', 'GROUP', 'w', consumer, 'COUNT', count, 'STREAMS', key, '>')
+  end
+  if type(got) == 'table' and got.err then return nil, got.err end
+  return got and got[1][2] or nil
+end

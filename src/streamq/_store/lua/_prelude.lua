@@ -32,8 +32,11 @@ end
 -- next fetch: nobody else reads that stream.
 local function make_taken_group(meta, taken)
   redis.call('XGROUP', 'CREATE', taken, 'w', '0', 'MKSTREAM')
-  local got = redis.call('XREADGROUP', 'GROUP', 'w', '~', 'COUNT', 1000, 'STREAMS', taken, '>')
-  if got then redis.call('HINCRBY', meta, 'released', #got[1][2]) end
+  while true do
+    local got = redis.call('XREADGROUP', 'GROUP', 'w', '~', 'COUNT', 1000, 'STREAMS', taken, '>')
+    if not got then return end
+    redis.call('HINCRBY', meta, 'released', #got[1][2])
+  end
 end
 
 -- Reads before any write: a key of a wrong type fails here. Takes a kind (h hash, l list, s stream, z zset) and a key,
@@ -55,3 +58,13 @@ local function body_of(key, entry)
 end
 
 local function whole(ms) return string.format('%.0f', ms) end
+
+-- What a batch was answered, when it is the last one its sender sent; an error for one from before it.
+local function remembered(memo, seq)
+  local known = redis.call('GET', memo)
+  if not known then return nil end
+  local bar = string.find(known, '|', 1, true)
+  local last = tonumber(string.sub(known, 1, bar - 1))
+  if last == tonumber(seq) then return string.sub(known, bar + 1) end
+  if last > tonumber(seq) then return redis.error_reply('SQSTALE ' .. last) end
+end

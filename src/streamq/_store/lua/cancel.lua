@@ -1,4 +1,5 @@
--- cancel: takes jobs that wait (in a lane or a line, delayed or parked) out of the queue; asks the worker of a running one.
+-- cancel: takes jobs that wait (in a lane or a line, delayed or parked) out of the queue; asks the worker of a running
+-- one.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 delayed zset; 10 bodies hash; 11 parked zset;
 --   12 cancels hash; 13 waiters hash; then the keys of flow control; then record strings, one per id
 -- ARGV: 1 protocol; 2 record lifetime ms; 3 control channel; 4 done channel prefix; 5 record; 6 1 to ask running jobs
@@ -52,6 +53,8 @@ for n = 7, #ARGV do
         redis.call('HINCRBY', meta, 'released', -1)
       end
       redis.call('XDEL', key, entry)
+      local held = flow.record_of(row)
+      if held then flow.free(id, held) end
     end
   end
   if answer == 'c' and not done then

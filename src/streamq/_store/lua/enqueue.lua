@@ -6,19 +6,15 @@
 --   id; lane 0-4, followed by 'c' for a custom id; when ('0' now, '+ms', '@ms'); envelope; in the build for lines
 --   also: record for its index row (flow/_lines.lua; '' for a plain job); dedup (flow/_arrival.lua; '' for none)
 -- Reply: string 'now ms|refusals', a refusal being 'position:reason:detail,'; reasons: exists, full; in the build for
---   lines also group (detail: limit/waiting/name in hex), met (id of the other in hex), limited, conflict (gate in hex).
+--   lines also group (detail: limit/waiting/name in hex), order (lane of its ordered line/line in hex), met (id of the
+--   other in hex), limited, conflict (gate in hex).
 -- Errors: SQSTALE (a later batch was taken already), SQVERSION.
 -- Replay: the memo holds the reply and is written last; the same seq gets it back and nothing is done.
 local meta, index, delayed, bodies, dead, bell, memo = KEYS[1], KEYS[2], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
 local protocol, seq, memo_ms, max_pending, channel = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
-local known = redis.call('GET', memo)
-if known then
-  local bar = string.find(known, '|', 1, true)
-  local last = tonumber(string.sub(known, 1, bar - 1))
-  if last == seq then return string.sub(known, bar + 1) end
-  if last > seq then return redis.error_reply('SQSTALE ' .. last) end
-end
+local known = remembered(memo, seq)
+if known then return known end
 
 -- Reads come first: a key of a wrong type fails here, before anything is written.
 local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'flow', 'fv')
@@ -37,21 +33,16 @@ for n = 6, #ARGV, width do
   ids[#ids + 1] = ARGV[n]
   if #ARGV[n + 1] > 1 and not checked.dead then
     checked.dead = true
-    redis.call('HLEN', dead)
+    expect('h', dead)
   end
   local place = ARGV[n + 2] == '0' and string.sub(ARGV[n + 1], 1, 1) or 'd'
   if not checked[place] then
     checked[place] = true
-    if place == 'd' then
-      redis.call('ZCARD', delayed)
-      redis.call('HLEN', bodies)
-    else
-      redis.call('XLEN', KEYS[3 + place])
-    end
+    if place == 'd' then expect('z', delayed, 'h', bodies) else expect('s', KEYS[3 + place]) end
   end
 end
 local rows = redis.call('HMGET', index, unpack(ids))
-if flow then expect('h', flow.keys.dedup, 'h', flow.keys.cancels) end
+if flow then expect('h', flow.keys.dedup, 'h', flow.keys.cancels, 'z', delayed) end
 
 -- A custom id is unique while its job is unsettled, dead, or within the lifetime of its record.
 local function custom_taken(id, record)
@@ -68,23 +59,7 @@ end
 local function note_due(due)
   if not first_due or due < first_due then first_due = due end
 end
-local env = flow and {index = index, delayed = delayed, channel = channel, due = note_due}
-if flow then
-  env.place = function(id, row)
-    flow.placed(id, row)
-    place(id, row)
-  end
-  -- A duplicate may raise the priority of the job it met, if that still waits.
-  env.raise = function(id, row, lane)
-    local r = flow.record_of(row)
-    if string.sub(row, 1, 1) == 'f' and lane < string.sub(row, 2, 2) then
-      flow.remove(id, row)
-      env.place(id, flow.add(id, lane, r))
-    elseif string.sub(row, 1, 1) == 'd' and lane < string.sub(row, 2, 2) then
-      env.place(id, 'd' .. lane .. string.sub(row, 3))
-    end
-  end
-end
+local env = flow and flow.arrivals(index, delayed, channel, place, note_due)
 for n = 1, #ids do
   local at = 6 + (n - 1) * width
   local id, lane, when, body = ids[n], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -124,8 +99,7 @@ for n = 1, #ids do
         note_due(due)
       end
       if custom then mine[id] = 'row' .. string.sub(row, 1, 1) end
-      if flow then flow.placed(id, row) end
-      place(id, row)
+      if flow then env.place(id, row) else place(id, row) end
     end
   end
 end

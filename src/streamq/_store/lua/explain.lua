@@ -1,9 +1,9 @@
 -- explain: why a job waits: its line, its place in it, and what each of its gates says now.
 -- KEYS: 1 meta hash; 2 index hash; 3.. keys of flow control
 -- ARGV: 1 id; 2 gates to look at besides, each with its own argument
--- Reply: {now ms, row or '', line, state of the line (r p h, '' none), gate it is parked at, jobs ahead of it, jobs in the
---   line, ms until a held line goes on or -1, {gate, why ('open', 'paused', 'slots', 'rate'), ms until it opens, used,
---   waiting, spent, configuration (msgpack)}, ...}. Replay: reads only.
+-- Reply: {now ms, row or '', line, state of the line (r p h, '' none), gate it is parked at, jobs ahead of it, jobs in
+--   the line, ms until a held line goes on or -1, {gate, why ('open', 'paused', 'slots', 'rate'), ms until it opens,
+--   used, waiting, spent, configuration (msgpack)}, ...}. Replay: reads only.
 local m = redis.call('HMGET', KEYS[1], 'fv')
 flow.open(3, KEYS[1], m[1])
 local row = redis.call('HGET', KEYS[2], ARGV[1]) or ''

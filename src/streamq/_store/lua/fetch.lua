@@ -1,10 +1,10 @@
 -- fetch: takes up to `want` waiting jobs for a consumer, best lane first; gates are looked at here and nowhere else.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 bell list
 -- ARGV: 1 protocol; 2 consumer; 3 want (1-500); 4 lane order, such as '01234', or with bounds, such as '4:1 0:9 1:5
---   2:0 3:0' (each lane once): no more than that from a lane, then what is left of want in the same order without bounds
+--   2:0 3:0' (each lane once): no more than that from a lane, then the rest of want in the same order without bounds
 -- Reply: {now ms, why, adopted jobs, lane digit, entries, lane digit, entries, ...}; why: 'full' (got all it asked
---   for), 'empty', 'paused', 'flow' (the queue has limits or lines: use take), or an error text of a lane (what was taken
---   before it is still in the reply).
+--   for), 'empty', 'paused', 'flow' (the queue has limits or lines: use take), or an error text of a lane (what was
+--   taken before it is still in the reply).
 --   An entry is {entry id, fields}; its token is lane .. entry id .. ':0'. Adopted: {lane, entry, fields, token,
 --   count}.
 -- Errors: SQVERSION. Replay: takes further jobs; those of the lost reply are found as ghosts (reconcile).
@@ -34,21 +34,15 @@ local function walk(pattern)
     if type(length) == 'table' then
       why, dry[digit] = length.err, true
     elseif length > 0 then
-      local got = redis.pcall('XREADGROUP', 'GROUP', 'w', consumer, 'COUNT', count, 'STREAMS', key, '>')
-      if type(got) == 'table' and got.err and string.find(got.err, 'NOGROUP', 1, true) then
-        redis.call('XGROUP', 'CREATE', key, 'w', '0')
-        got = redis.pcall('XREADGROUP', 'GROUP', 'w', consumer, 'COUNT', count, 'STREAMS', key, '>')
-      end
-      local entries = {}
-      if type(got) == 'table' and got.err then
-        why = got.err
-      elseif got then
-        entries = got[1][2]
+      local entries, problem = read_lane(key, consumer, count)
+      if problem then
+        why = problem
+      elseif entries then
         left = left - #entries
         reply[#reply + 1] = digit
         reply[#reply + 1] = entries
       end
-      dry[digit] = #entries < count
+      dry[digit] = not entries or #entries < count
     end
   end
 end

@@ -1,17 +1,20 @@
 -- fire: fires one tick of a schedule, once however many schedulers try, and moves the schedule on to its next tick.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 states hash; 9 ticks zset; 10 bell list; 11 dead index hash;
---   12 record string of the job
+--   12 record string of the job; 13 delayed zset; then in the build for lines the keys of flow control
 -- ARGV: 1 protocol; 2 schedule id; 3 version; 4 last tick ms as the scheduler knows it; 5 tick ms, '' to move on
 --   without firing; 6 next tick ms, '+inf' for none; 7 job id; 8 lane 0-4; 9 envelope; 10 max pending jobs (0 none);
---   11 scheduler
+--   11 scheduler, whose turn it is if it fires; in the build for lines also: 12 record for its index row; 13 dedup (both
+--   as in enqueue); 14 control channel
 -- Reply: 'fired', 'moved', 'exists' (a job of this id is there or ended lately; the tick counts as fired), 'already'
---   (somebody fired it, or a later one), 'stale' (changed, paused or removed), 'early', 'full'.
+--   (somebody fired it, or a later one), 'stale' (changed, paused or removed), 'early', 'full' (the queue or its group);
+--   in the build for lines also 'met', 'limited', 'conflict', 'order' (as enqueue refuses; the tick counts as fired).
 -- Errors: SQVERSION, OOM before anything is written. Replay: 'already' or 'stale'; the tick is not fired again.
 local index, states, ticks, bell = KEYS[2], KEYS[8], KEYS[9], KEYS[10]
 local id, version, tick, job = ARGV[2], ARGV[3], ARGV[5], ARGV[7]
-local m = redis.call('HMGET', KEYS[1], PROTOCOL_FIELD, 'paused', 'ticker')
+local m = redis.call('HMGET', KEYS[1], PROTOCOL_FIELD, 'paused', 'ticker', 'flow', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
+if flow then flow.open(14, KEYS[1], m[5]) end
 local state = redis.call('HGET', states, id)
 if not state then return 'stale' end
 local status, current, last, count, rest = string.match(state, '(%S+) (%S+) (%S+) (%S+) (.+)')
@@ -30,15 +33,40 @@ local known = redis.call('HEXISTS', index, job) == 1 or redis.call('HEXISTS', KE
 local limit = tonumber(ARGV[10])
 if not known and limit > 0 and redis.call('HLEN', index) >= limit then return 'full' end
 
--- The one place where the job of a tick enters the queue.
+-- The one place where the job of a tick enters the queue. Returns why it did not.
 local function put(lane, body)
-  local entry = redis.call('XADD', KEYS[3 + lane], '*', 'j', job, 'd', body)
-  redis.call('HSET', index, job, lane .. entry .. ':0')
-  if not m[2] then ring(bell) end
+  local r, when, wake, refusal = false, '0', true, nil
+  local function place(id, row) redis.call('HSET', index, id, row) end
+  local function note(due) redis.call('SPUBLISH', ARGV[14], 'due ' .. whole(due)) end
+  if flow then
+    r = ARGV[12] ~= '' and cmsgpack.unpack(ARGV[12])
+    local d = ARGV[13] ~= '' and cmsgpack.unpack(ARGV[13])
+    refusal, when = flow.admit(flow.arrivals(index, KEYS[13], ARGV[14], place, note), job, lane, when, body, r, d)
+    if refusal then return string.match(refusal, '^%a+') end
+    if r and not m[4] then redis.call('HSET', KEYS[1], 'flow', '1') end
+  end
+  if when ~= '0' then
+    local due = due_ms(when, now_ms())
+    redis.call('HSET', flow.keys.bodies, job, body)
+    redis.call('ZADD', KEYS[13], whole(due), job)
+    place(job, r and flow.delayed(lane, r) or 'd' .. lane)
+    note(due)
+    wake = false
+  elseif r then
+    redis.call('HSET', flow.keys.bodies, job, body)
+    place(job, flow.add(job, lane, r))
+  else
+    place(job, lane .. redis.call('XADD', KEYS[3 + lane], '*', 'j', job, 'd', body) .. ':0')
+  end
+  if flow then wake = flow.save() or wake end
+  if wake and not m[2] then ring(bell) end
 end
 
-if not known then put(ARGV[8], ARGV[9]) end
+local refusal = not known and put(ARGV[8], ARGV[9])
+if refusal == 'group' then return 'full' end
 redis.call('HSET', states, id, table.concat({'on', version, tick, whole(count + 1), rest}, ' '))
 redis.call('ZADD', ticks, ARGV[6], id)
-if m[3] ~= ARGV[11] then redis.call('HSET', KEYS[1], 'ticker', ARGV[11]) end
-return known and 'exists' or 'fired'
+if string.match(m[3] or '', '^%S+') ~= ARGV[11] then
+  redis.call('HSET', KEYS[1], 'ticker', ARGV[11] .. ' ' .. whole(now_ms()))
+end
+return refusal or known and 'exists' or 'fired'

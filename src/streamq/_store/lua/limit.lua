@@ -17,35 +17,6 @@ local K = flow.keys
 expect('h', K.rules, 'h', K.layers)
 local raw = redis.call('HGET', K.layers, 'declared')
 local declared = raw and cmsgpack.unpack(raw) or {digest = '', by = '', at = 0, gates = {}}
-local function override(name)
-  local found = redis.call('HGET', K.layers, 'o ' .. name)
-  return found and cmsgpack.unpack(found)
-end
-
--- Writes the configuration in force of a gate or class, tells whether it is another, and wakes who may pass now.
-local function in_force(name)
-  local over, base = override(name), declared.gates[name]
-  local both, empty = {}, true
-  for option, value in pairs(base or {}) do both[option] = value end
-  if over and over.conf.n then both.n, both.p, both.b, both.o = nil, nil, nil, nil end
-  for option, value in pairs(over and over.conf or {}) do both[option] = value end
-  for _ in pairs(both) do empty = false end
-  local before = redis.call('HGET', K.config, name)
-  if empty then
-    redis.call('HDEL', K.config, name)
-  else
-    redis.call('HSET', K.config, name, cmsgpack.pack(both))
-  end
-  flow.forget_config(name)
-  if string.find(name, '[:=]') or string.match(name, '^[qhx]') or string.sub(name, 1, 3) == 'cb.' then
-    flow.nudge(flow.gate(name))
-  else
-    flow.nudge(flow.gate(name)) -- a named limit is its own gate, a class is none and has nobody parked
-    flow.nudge_class(name, '')
-  end
-  return (before or '') ~= (empty and '' or redis.call('HGET', K.config, name))
-end
-
 local changed, answer = false, ''
 if what == 'declare' then
   if declared.digest ~= ARGV[5] then
@@ -58,7 +29,7 @@ if what == 'declare' then
     end
     declared.digest, declared.by, declared.at = ARGV[5], who, now
     redis.call('HSET', K.layers, 'declared', cmsgpack.pack(declared))
-    for _, name in ipairs(touched) do changed = in_force(name) or changed end
+    for _, name in ipairs(touched) do changed = in_force(name, declared) or changed end
   end
 elseif what == 'set' then
   local name, options, rule = ARGV[5], cmsgpack.unpack(ARGV[6]), ARGV[7]
@@ -76,11 +47,11 @@ elseif what == 'set' then
   end
   if rule ~= '' and not empty then redis.call('HSET', K.rules, name, rule) end
   if empty then redis.call('HDEL', K.rules, name) end
-  changed = in_force(name)
+  changed = in_force(name, declared)
 elseif what == 'clear' then
   local rule = redis.call('HDEL', K.rules, ARGV[5])
   local gone = redis.call('HDEL', K.layers, 'o ' .. ARGV[5])
-  in_force(ARGV[5])
+  in_force(ARGV[5], declared)
   changed = rule + gone > 0
 elseif what == 'shut' then
   local g, ms = flow.gate(ARGV[5]), tonumber(ARGV[6])

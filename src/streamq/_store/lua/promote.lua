@@ -2,9 +2,10 @@
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 delayed zset; 9 bodies hash; 10 bell list; 11 dead stream;
 --   12 dead index hash; then in the build for lines the keys of flow control
 -- ARGV: 1 protocol; 2 consumer (turn taker; '' takes none); 3 limit (1-500); 4.. ids to promote now
--- Reply: {now ms, promoted, next due ms or -1, turn holder, jobs left because they belong into lines (this build does not
---   know of them: call the other)}. Replay: promotes what is due by then; an id already moved
---   is not counted. Never early: due is compared in whole ms on the server's clock.
+-- Reply: {now ms, promoted, next due ms or -1, turn holder, jobs left because they belong into lines (the plain build
+--   does not know of them: call the other)}. An ordered line that is held for the backoff of a job given by id goes on.
+-- Replay: promotes what is due by then; an id already moved is not counted. Never early: due is compared in whole ms on
+--   the server's clock.
 local meta, index, delayed, bodies, bell = KEYS[1], KEYS[2], KEYS[8], KEYS[9], KEYS[10]
 local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'turn', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
@@ -36,6 +37,7 @@ if #ids > 0 then
     local row, body = rows[n], found[n]
     local is_delayed = row and string.sub(row, 1, 1) == 'd'
     local in_line = is_delayed and body and #row > 2
+    if flow and #ARGV > 3 and row and string.sub(row, 1, 1) == 'f' and flow.hasten(row) then promoted = promoted + 1 end
     if in_line and flow then
       places[#places + 1] = id
       places[#places + 1] = flow.add(id, string.sub(row, 2, 2), flow.record_of(row))

@@ -1,6 +1,6 @@
 -- reprioritise: moves jobs that have not started to other lanes, wherever they wait; behind those that wait there.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9.. keys of flow control
--- ARGV: 1 protocol; then per job: id; lane 0-4; SHA1 in hex of its envelope as the caller saw it; envelope with the lane
+-- ARGV: 1 protocol; then per job: id; lane 0-4; SHA1 (hex) of its envelope as the caller saw it; envelope with the lane
 -- Reply: string, one letter per job: c changed, s same (it is there already, running or not), a active (left alone),
 --   o in an ordered line (left alone: it has one lane), m the envelope is another by now (look again), g gone.
 -- Errors: SQVERSION. Replay: a job that is in that lane is answered s.

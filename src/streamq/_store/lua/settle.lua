@@ -11,13 +11,8 @@
 --   delete, then index, counters, waiters, memo last; so an error in the middle leaves the job where it was and the
 --   replay repairs it.
 local meta, memo = KEYS[1], KEYS[19]
-local known = redis.call('GET', memo)
-if known then
-  local bar = string.find(known, '|', 1, true)
-  local last = tonumber(string.sub(known, 1, bar - 1))
-  if last == tonumber(ARGV[2]) then return string.sub(known, bar + 1) end
-  if last > tonumber(ARGV[2]) then return redis.error_reply('SQSTALE ' .. last) end
-end
+local known = remembered(memo, ARGV[2])
+if known then return known end
 local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'cancels', 'paused', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
@@ -138,6 +133,7 @@ if batch.first_due then
   end
 end
 if flow and flow.save() then batch.wake = true end
+if seen.v then redis.call('HSETNX', meta, 'flow', '1') end -- else nobody would ask for the jobs of lines
 if batch.wake and not m[3] then ring(KEYS[18]) end
 local reply = table.concat(answers)
 redis.call('SET', memo, ARGV[2] .. '|' .. reply, 'PX', ARGV[3])

@@ -7,8 +7,8 @@
 -- Reply: {now ms, next due ms or -1, turn holder, own pending entries, parked jobs, paused (0 or 1), stalled jobs,
 --   marks, waiting (1 when a fetch would find a job, else 0), epoch of the rules ('0': no flow control)}
 --   A stalled job is {lane, entry, fields, token, count}; count - 1 is its stalls; over max stalls it is to be buried.
---   A stalled job of a line goes back to its place there once; stalled again it is a suspect like any other. In the plain
---   build the taken stream is not swept when there are lines.
+--   A stalled job of a line goes back to its place there once; stalled again it is a suspect like any other. In the
+--   plain build the taken stream is not swept when there are lines.
 --   Marks: ids of jobs to be cancelled. Replay: a sweep whose reply was lost leaves ghosts (reconcile).
 local meta, index, beats = KEYS[1], KEYS[2], KEYS[13]
 local consumer, lease, free, max_stalls = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -103,30 +103,8 @@ if ARGV[9] == '1' and due_sweep and free > 0 and not m[2] then
   if stalled > 0 then redis.call('HINCRBY', meta, 'stalled', stalled) end
 end
 
--- A worker that was not heard of for ten minutes and holds nothing is forgotten; one a tick.
-local silent = redis.call('ZRANGE', beats, '-inf', whole(now - 600000), 'BYSCORE', 'LIMIT', 0, 1)[1]
-if silent then
-  local holds = false
-  for _, lane in ipairs(lanes) do
-    if lane.pending and #redis.call('XPENDING', lane[2], 'w', '-', '+', 1, silent) > 0 then holds = true end
-  end
-  if not holds then
-    for _, lane in ipairs(lanes) do redis.pcall('XGROUP', 'DELCONSUMER', lane[2], 'w', silent) end
-    redis.call('HDEL', KEYS[12], silent)
-    redis.call('ZREM', beats, silent)
-  end
-end
-
--- The window of completed jobs has an age, too.
-local age = tonumber(ARGV[10])
-for _ = 1, age > 0 and 100 or 0 do
-  local oldest = redis.call('LINDEX', KEYS[15], -1)
-  if not oldest then break end
-  local detail = redis.call('HGET', KEYS[16], oldest)
-  if detail and tonumber(string.match(detail, '^%d+')) > now - age then break end
-  redis.call('RPOP', KEYS[15])
-  redis.call('HDEL', KEYS[16], oldest)
-end
+forget_silent(lanes, KEYS[12], beats, now - 600000)
+forget_old(KEYS[15], KEYS[16], tonumber(ARGV[10]), now)
 
 if flow and (flow.save() or flow.is_ready()) then waiting = 1 end
 local turn = m[3]

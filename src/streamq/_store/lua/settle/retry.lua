@@ -8,6 +8,7 @@ local function retry(batch, item, when, lane, envelope, counter)
   if counter == 'retried' then batch.count('failed', 1) end
   if item.held and item.held[4] then
     -- The ordered line waits for its head, so that its order survives retries.
+    item.held[8] = 0 -- its stalls are forgotten with the attempt
     batch.move(item, flow.add(item.id, lane, item.held, due))
     return
   end

@@ -1,0 +1,71 @@
+-- Flow control, for enqueue: deduplication. A record: [job id, until ms (throttle), first ms]. "Unsettled" means that
+-- the index knows the id. The argument: [mode, key, ttl ms, max wait ms, replace priority]; modes: s(imple) t(hrottle)
+-- d(ebounce) k(eep last).
+local placed = {} -- rows of this batch, which the index does not have yet
+
+local function row_now(index, id) return placed[id] or redis.call('HGET', index, id) end
+
+-- What deduplication may do to the jobs of enqueue: `place` notes a row, `due` a time.
+function flow.arrivals(index, delayed, channel, place, due)
+  local env = {index = index, delayed = delayed, channel = channel, due = due}
+  function env.place(id, row)
+    placed[id] = row
+    place(id, row)
+  end
+  -- A duplicate may raise the priority of the job it met, if that still waits.
+  function env.raise(id, row, lane)
+    local where = string.sub(row, 1, 1)
+    if lane >= string.sub(row, 2, 2) then return end
+    if where == 'f' then
+      local r = flow.remove(id, row)
+      env.place(id, flow.add(id, lane, r))
+    elseif where == 'd' then
+      env.place(id, 'd' .. lane .. string.sub(row, 3))
+    end
+  end
+  return env
+end
+
+-- Two keys chosen by chance: what is stale goes. So the hash grows with the keys in use.
+local function collect_dedup(index)
+  for _, key in ipairs(redis.call('HRANDFIELD', K.dedup, 2)) do
+    local seen = cmsgpack.unpack(redis.call('HGET', K.dedup, key))
+    if seen[2] <= now and not row_now(index, seen[1]) then redis.call('HDEL', K.dedup, key) end
+  end
+end
+
+local function put_off(env, id, lane, body, r, due)
+  redis.call('HSET', K.bodies, id, body)
+  redis.call('ZADD', env.delayed, whole(due), id)
+  env.place(id, r and flow.delayed(lane, r) or 'd' .. lane)
+  env.due(due)
+end
+
+-- Returns the id of the job that this one met, or nil: then it is to be added, `when` as the third result.
+local function met(env, id, lane, when, body, r, d)
+  local mode, key, ttl, max_wait = d[1], d[2], d[3], d[4]
+  local raw = redis.call('HGET', K.dedup, key)
+  local seen = raw and cmsgpack.unpack(raw)
+  local row = seen and row_now(env.index, seen[1])
+  if mode == 's' and row then return seen[1], row end
+  if mode == 't' and seen and now < seen[2] then return seen[1], row end
+  if mode == 'd' then
+    if row and string.sub(row, 1, 1) == 'd' then
+      local due = now + ttl + 1
+      if max_wait > 0 then due = math.min(due, seen[3] + max_wait) end
+      put_off(env, seen[1], lane, body, r, due)
+      return seen[1]
+    end
+    when = '+' .. whole(max_wait > 0 and math.min(ttl, max_wait) or ttl)
+  end
+  if mode == 'k' and row then
+    local place = string.sub(row, 1, 1)
+    local other = flow.record_of(row)
+    if (place == 'f' or place == 'd') and other and other[14] == 0 then
+      redis.call('HSET', K.bodies, seen[1], body)
+      return seen[1]
+    end
+  end
+  redis.call('HSET', K.dedup, key, cmsgpack.pack({id, mode == 't' and now + ttl or 0, now}))
+  return nil, nil, when
+end

@@ -1,0 +1,46 @@
+-- Flow control: how a job leaves its line or its gates.
+-- Takes a waiting job out of its line; an empty line is dropped. One that was held for this job goes on.
+function flow.remove(id, row)
+  local r = record_of(row)
+  local l, job = line(line_name(r)), member(string.sub(row, 2, 2), r[R_SEQ], id)
+  if l and redis.call('ZREM', K.jobs, job) == 1 then
+    for _, g in ipairs(r[R_GATES]) do gate(g).waiting = math.max(0, gate(g).waiting - 1) end
+    local first = first_job(l)
+    if not first then
+      drop(l)
+    elseif l.state == 'h' and not r[R_BATCH] and job < first then
+      out_of_place(l)
+      into_ring(l)
+    end
+  end
+  return r
+end
+
+-- By hand: an ordered line that is held for the backoff of its head goes on now. Whether there was one.
+function flow.hasten(row)
+  local r = record_of(row)
+  local l = r and not r[R_BATCH] and line(line_name(r))
+  if not l or l.state ~= 'h' then return false end
+  out_of_place(l)
+  into_ring(l)
+  return true
+end
+
+-- A job that held its gates ends or goes back: its slots are free again, and its tokens when it never started.
+local freed = {}
+function flow.free(id, r, unstarted)
+  if r[R_FREE] then return end
+  for _, name in ipairs(r[R_GATES]) do
+    local g = gate(name)
+    g.used = math.max(0, g.used - 1)
+    if g.holders then g.holders[id] = nil end
+    if unstarted then flow.refund(g, r[R_COST], r[R_TAKEN]) end
+    freed[#freed + 1] = g
+  end
+end
+
+-- A delayed job takes its place when it is due, behind all that wait then. Its stalls are forgotten with the attempt.
+function flow.delayed(lane, r)
+  r[R_SEQ], r[R_STALLS], r[R_TAKEN], r[R_SINCE], r[R_FREE] = 0, 0, 0, 0, false
+  return with_record('d' .. lane, r)
+end
