@@ -1,27 +1,51 @@
-"""Writes docs/explanation/benchmarks.md from benchmarks/results/*.json: no figure is typed by hand.
+"""Writes docs/explanation/benchmarks.md and its chart from benchmarks/results: no figure is typed by hand.
 
-python benchmarks/page.py
+    python benchmarks/page.py [FOLDER]
+
+results/*.json are streamq's own figures on each server, results/peers/*.json the contest with other queues. FOLDER
+takes page and chart instead of docs/explanation.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.peers.chart import draw
+from benchmarks.peers.tables import contest
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
+FOLDER = ROOT / "docs" / "explanation"
 HEAD = """# Benchmarks
 
-streamq beside nothing but the limit: these are its own figures, and those of a bare redis-py loop (read 100, a task per
-entry, acknowledge and delete 100) in the same run. A comparison with other queues, each with its own best settings, is
-not here yet.
+Read ratios, not absolute figures: load generator, workers and server share the machine's cores, and a faster machine
+makes every figure better. Trust no difference below a fifth.
+"""
+ALONE = """
+## streamq on each server
 
-Read ratios, not absolute figures: the load generator, the worker and the server share the machine's cores, and a faster
-machine makes every figure better. Each figure is the median of {runs} runs on a fresh server; every run measures
-everything, one after the other. Payload: 99 bytes of arguments or less. Python {python}, {loop}, {cores} cores.
+streamq beside nothing but the limit, a bare redis-py loop (read 100, a task per entry, acknowledge and delete 100) in
+the same run. Each figure is the median of {runs} runs on a fresh server; every run measures everything, one after the
+other. Payload: 99 bytes of arguments or less. Python {python}, {loop}, {cores} cores.
 
+"""
+CONTEST = """
+## Beside other queues, {title}
+
+![Bars of each measure, the best first]({chart})
+
+Each contender has an environment of its own with pinned versions and its own best settings (below); each measure a
+fresh server on the loopback interface and fresh processes. Contenders take turns, measure by measure. Each figure is
+the median of {runs} runs, with the range in brackets where the runs differ by more than a fifth. Jobs carry 87 bytes of
+arguments; what can acknowledge after the run does. "bare" is no queue: a redis-py loop that reads 100 entries, starts a
+task for each, and acknowledges and deletes them; it and redis-benchmark are the limits. A drain is timed from the
+moment when every worker has run a job. CPU of workers is the operating system's, of the server INFO's. Python {python},
+{cores} cores ({processor}), commit {commit}, {at:.10}.
 """
 FOOT = """
 ## How to repeat it
@@ -29,11 +53,13 @@ FOOT = """
 ```bash
 python -m pip install -e ".[dev,fast]" --group test
 python benchmarks/streamq_bench.py --server redis7 --runs 5 --json benchmarks/results/redis7.json
+python benchmarks/peers/run.py --server redis7 --json benchmarks/results/peers/redis7.json
 python benchmarks/page.py
 ```
 
-`--server` takes `valkey` and `redis8` too, `--loop uvloop` the other event loop. Run it on a quiet machine, and nothing
-beside it.
+The second measures the other queues too; it needs Node for BullMQ, and about an hour. `streamq bench` is a small
+version for your own server: seconds, and streamq alone. `--server` takes `valkey` and `redis8` too, `--loop uvloop` the
+other event loop. Run it on a quiet machine, and nothing beside it.
 
 ## What counts and what does not
 
@@ -50,21 +76,44 @@ Round trips and commands per job are counted, not timed, and gate every change: 
 """
 
 
-def load() -> dict[str, dict[str, Any]]:
-    return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+def load(folder: Path) -> dict[str, dict[str, Any]]:
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {name: one for name, one in found.items() if "medians" in one}
 
 
-def page(found: dict[str, dict[str, Any]]) -> str:
+def server(one: dict[str, Any]) -> str:
+    return f"{'Valkey' if one['kind'] == 'valkey' else 'Redis'} {one['server']}"
+
+
+def alone(found: dict[str, dict[str, Any]]) -> str:
     first = next(iter(found.values()))
-    lines = [HEAD.format(**(first | {"runs": len(first["runs"])}))]
-    titles = [f"{'Valkey' if one['kind'] == 'valkey' else 'Redis'} {one['server']}" for one in found.values()]
-    lines += [f"| what | {' | '.join(titles)} |\n", f"|---|{'---|' * len(titles)}\n"]
+    lines = [ALONE.format(**(first | {"runs": len(first["runs"])}))]
+    lines += [f"| what | {' | '.join(map(server, found.values()))} |\n", f"|---|{'---|' * len(found)}\n"]
     for name in first["medians"]:
         cells = " | ".join(f"{one['medians'].get(name, float('nan')):,.1f}" for one in found.values())
         lines.append(f"| {name} | {cells} |\n")
-    return "".join(lines) + FOOT
+    return "".join(lines)
+
+
+def beside(name: str, one: dict[str, Any]) -> str:
+    runs = len({record["run"] for record in one["records"]})
+    return CONTEST.format(**(one | {"runs": runs, "title": server(one), "chart": chart(name)})) + contest(one)
+
+
+def chart(name: str) -> str:
+    return f"benchmarks-{name}.svg"
+
+
+def write(folder: Path = FOLDER, results: Path = RESULTS) -> None:
+    """Write the page, and a chart for each file of the contest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found, peers = load(results), load(results / "peers")
+    parts = [HEAD, *[beside(name, one) for name, one in peers.items()], *([alone(found)] if found else []), FOOT]
+    (folder / "benchmarks.md").write_text("".join(parts))
+    for name, one in peers.items():
+        (folder / chart(name)).write_text(draw(one))
+    print(f"written: {folder / 'benchmarks.md'}")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(load()))
-    print(f"written: {PAGE.relative_to(ROOT)}")
+    write(*map(Path, sys.argv[1:2]))

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from streamq._store.scripts import VERBS, script
+from streamq._store.scripts import LINES, VERBS, lines_script, script
 
 
 class Fault(Enum):
@@ -259,7 +259,7 @@ def _abort(writer: asyncio.StreamWriter) -> None:
 
 @cache
 def _verb_by_sha() -> dict[bytes, str]:
-    return {script(verb).sha: verb for verb in VERBS}
+    return {script(verb).sha: verb for verb in VERBS} | {lines_script(verb).sha: verb for verb in LINES}
 
 
 def label_of(words: list[bytes]) -> str:

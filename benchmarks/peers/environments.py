@@ -1,4 +1,4 @@
-"""One environment per contender: a venv, or a folder with node_modules, made once and kept outside of the repository."""
+"""One environment per contender: a venv or a folder with node_modules, made once and kept outside the repository."""
 
 from __future__ import annotations
 
@@ -80,7 +80,11 @@ class Environment:
 
     def _requirements(self) -> Path:
         folder = HERE / "requirements"
-        return folder / self.contender.file / "package.json" if self.contender.is_node else folder / f"{self.contender.file}.txt"
+        return (
+            folder / self.contender.file / "package.json"
+            if self.contender.is_node
+            else folder / f"{self.contender.file}.txt"
+        )
 
     def _wanted(self) -> str:
         return f"{self._python}\n{self._requirements().read_text()}"

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+PAYLOAD = 87  # bytes of {"number":123456,"body":"60 characters"}: what everybody's job carries
 Medians = dict[str, dict[str, float]]
 """Contender -> figure -> median over its runs."""
 
@@ -34,7 +35,7 @@ FIGURES: dict[str, Figure] = {
     "drain_reads": Figure("socket reads of the server", "/job", more=False),
     "drain_sent": Figure("bytes to the server", "/job", more=False),
     "drain_received": Figure("bytes from the server", "/job", more=False),
-    "bytes_left": Figure("server memory left by a done job", "bytes", more=False),
+    "bytes_left": Figure("server memory left by each further done job", "bytes", more=False),
     "rss": Figure("resident memory of the worker", "MB", more=False),
     "drain2": Figure("no-op drain, 2 worker processes", "jobs/s", more=True),
     "five": Figure("5 ms handlers, 1 worker process", "jobs/s", more=True),
@@ -119,3 +120,8 @@ def spread(values: Sequence[float]) -> float:
     """Return greatest over least: how noisy the runs were; 1.0 is not at all."""
     least = min(values)
     return max(values) / least if least > 0 else 1.0
+
+
+def relative(found: Mapping[str, float], word: str) -> float:
+    """Return greatest over least of the figures whose name begins with ``word``."""
+    return spread([value for name, value in found.items() if name.startswith(word)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +9,6 @@ from typing import NamedTuple
 from benchmarks.peers.figures import percentile
 from benchmarks.peers.stage import Group, Moment, Stage, UnsupportedError
 
-PAYLOAD = len(json.dumps({"number": 123456, "body": "x" * 60}, separators=(",", ":")))  # bytes, as everybody's JSON
 WARM = 100
 FIVE = 0.005
 Found = dict[str, float]
@@ -19,11 +17,13 @@ Found = dict[str, float]
 class Size(NamedTuple):
     """How long measures last.
 
-    seconds: of a drain, by the contender's expected pace. one, fifty, bulk: jobs to enqueue. samples: of latency and
-    lateness. idle: seconds to look at an idle worker. recover: jobs of the kill. patience: seconds to wait for them.
+    seconds: of a drain, by the contender's expected pace. before: jobs that are run before memory is looked at. one,
+    fifty, bulk: jobs to enqueue. samples: of latency and lateness. idle: seconds to look at an idle worker. recover:
+    jobs of the kill. patience: seconds to wait for them.
     """
 
     seconds: float = 3.0
+    before: int = 1500
     one: int = 3000
     fifty: int = 10_000
     bulk: int = 20_000
@@ -33,7 +33,7 @@ class Size(NamedTuple):
     patience: float = 90.0
 
 
-QUICK = Size(seconds=0.4, one=300, fifty=1000, bulk=1000, samples=60, idle=1.5, recover=200, patience=25.0)
+QUICK = Size(seconds=0.4, before=1100, one=300, fifty=1000, bulk=1000, samples=60, idle=1.5, recover=200, patience=25.0)
 
 
 def enqueue(stage: Stage, size: Size) -> Found:
@@ -41,39 +41,41 @@ def enqueue(stage: Stage, size: Size) -> Found:
     producer = stage.producer
     producer.ask("one", job="noop", count=WARM)
     found: Found = {}
-    before = stage.moment()
-    total = 0
     for way, count in (("one", size.one), ("fifty", size.fifty), ("bulk", size.bulk)):
         earlier = stage.moment()
         try:
             answer = producer.ask(way, job="noop", count=count)
         except UnsupportedError:
             continue
-        total += count
         found[f"enqueue_{way}"] = count / answer["seconds"]
         found[f"enqueue_{way}_cpu"] = answer["cpu"] / count * 1e6
         cost = stage.moment().per_job(earlier, count)
         found |= {f"enqueue_{way}_{name}": value for name, value in cost.items()}
-    return found | {"bytes_waiting": (stage.moment().memory - before.memory) / total}
+    return found
 
 
 def drain(stage: Stage, size: Size) -> Found:
-    """One worker process, jobs that do nothing."""
+    """One worker process, jobs that do nothing.
+
+    Some are run and their worker is ended beforehand, so that what is kept of the last so many jobs is not taken for
+    what every job leaves.
+    """
     jobs = _jobs(stage, size)
-    empty = _warmed(stage)
+    stage.producer.ask("one", job="noop", count=WARM)
+    stage.producer.ask("fill", job="noop", count=size.before)
+    _run(stage, size.before + WARM, workers=1)  # whatever is kept of the last jobs is there from now on
+    empty, ran = stage.moment(), stage.count()
     stage.producer.ask("fill", job="noop", count=jobs)
     full = stage.moment()
-    a_job = (full.memory - empty.memory) / jobs
-    run = _run(stage, jobs + WARM, workers=1)
-    left = max(0.0, run.memory - (empty.memory - WARM * a_job))
+    run = _run(stage, ran + jobs, workers=1)
     cost = {f"drain_{name}": value for name, value in run.after.per_job(run.before, run.jobs).items()}
     return {
         "drain": run.rate,
         "drain_cpu": run.cpu / run.jobs * 1e6,
         **cost,
         "fill_server": full.per_job(empty, jobs)["server"],
-        "bytes_left": left / (jobs + WARM),
-        "left": left,
+        "bytes_waiting": (full.memory - empty.memory) / jobs,
+        "bytes_left": max(0.0, (run.memory - empty.memory) / jobs),
         "jobs": run.jobs,
         "rss": run.resident / 1e6,
     }
@@ -140,9 +142,11 @@ def recover(stage: Stage, size: Size) -> Found:
     stage.producer.ask("fill", job="mark", count=size.recover)
     first = stage.work()
     stage.wait(lambda: stage.count() >= size.recover // 2, "half of the jobs")
+    # All slots tend to end together: not now, when nothing is running.
+    stage.wait(lambda: len(_running(stage)) > stage.concurrency // 10, "jobs that run")
     first.kill()
     killed = time.monotonic()
-    running = {line[0] for line in stage.told("start")} - {line[0] for line in stage.told("end")}
+    running = _running(stage)
     stage.work()
     deadline = killed + size.patience
     while time.monotonic() < deadline and len({line[0] for line in stage.told("end")}) < size.recover:
@@ -168,7 +172,10 @@ MEASURES: dict[str, Measure] = {
 
 
 class Run(NamedTuple):
-    """A drain after its clock started: jobs, rate, worker CPU seconds, resident and left bytes, the server's counters."""
+    """A drain after its clock started.
+
+    jobs, rate, worker CPU in seconds, resident bytes of the workers, data left in the server, the server's counters.
+    """
 
     jobs: int
     rate: float
@@ -183,12 +190,6 @@ def _jobs(stage: Stage, size: Size) -> int:
     return max(500, int(stage.contender.pace * size.seconds))
 
 
-def _warmed(stage: Stage) -> Moment:
-    """Enqueue a few jobs, so that scripts, connections and keys are there; return the counters then."""
-    stage.producer.ask("one", job="noop", count=WARM)
-    return stage.moment()
-
-
 def _ready(stage: Stage) -> Group:
     """Start a worker and let it run a few jobs."""
     stage.producer.ask("one", job="noop", count=WARM)
@@ -196,6 +197,10 @@ def _ready(stage: Stage) -> Group:
     stage.wait(lambda: stage.count() >= WARM, "the first jobs")
     time.sleep(0.2)
     return worker
+
+
+def _running(stage: Stage) -> set[str]:
+    return {line[0] for line in stage.told("start")} - {line[0] for line in stage.told("end")}
 
 
 def _active(stage: Stage) -> int:
@@ -208,7 +213,7 @@ def _active(stage: Stage) -> int:
 def _run(stage: Stage, total: int, *, workers: int, look: Callable[[], None] | None = None) -> Run:
     """Start workers; from the moment each has run a job measure until ``total`` have run."""
     groups = [stage.work() for _ in range(workers)]
-    stage.wait(lambda: stage.busy() >= workers or stage.count() >= total, "the first job of every worker")
+    stage.wait(lambda: all(map(stage.has_run, groups)) or stage.count() >= total, "the first job of every worker")
     used = sum(group.cpu() for group in groups)
     before, base, started = stage.moment(), stage.count(), time.perf_counter()
     if look is not None:

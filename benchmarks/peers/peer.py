@@ -6,7 +6,8 @@ A contender is a program of two commands:
     NAME.py work      is one worker process, until SIGTERM
 
 Requests: {"do": "one" | "fifty" | "bulk" | "fill", "job": ..., "count": n}, {"do": "paced" | "late", "count": n,
-"every": seconds}, {"do": "block", "number": seconds}, {"do": "active"}, {"do": "exit"}. Answers: {"seconds": ..., "cpu": ...}, or {"unsupported": reason}.
+"every": seconds}, {"do": "block", "number": seconds}, {"do": "active"}, {"do": "exit"}. Answers: {"seconds": ...,
+"cpu": ...}, or {"unsupported": reason}.
 ``fill`` takes the fastest way the contender has; ``one`` awaits each job, ``fifty`` has 50 callers do that.
 
 The environment says the rest: PEER_URL (redis://127.0.0.1:port/0), PEER_CONCURRENCY (100), PEER_LOOP (asyncio or
@@ -14,8 +15,9 @@ uvloop), PEER_FOLDER: where the processes of one measure leave their figures.
 
 Jobs, all with two arguments, (number, body): ``noop`` returns at once, ``five`` sleeps 5 ms, ``stamp`` tells how long
 ago it was enqueued, ``late`` how far from its due time it started, ``mark`` sleeps 50 ms and tells its start and end,
-``block`` tells its start and holds the event loop for ``number`` seconds. How many have run stands in a mapped file per process: a few tens of nanoseconds a job, where a command to the server
-would be a good part of what is measured. Runs with the standard library alone, in the contender's environment.
+``block`` tells its start and holds the event loop for ``number`` seconds. How many have run
+stands in a mapped file per process: a few tens of nanoseconds a job, where a command to the server would be a good part
+of what is measured. Runs with the standard library alone, in the contender's environment.
 """
 
 from __future__ import annotations
@@ -28,12 +30,13 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 URL = os.environ.get("PEER_URL", "redis://127.0.0.1:6379/0")
 CONCURRENCY = int(os.environ.get("PEER_CONCURRENCY", "100"))
 LOOP = os.environ.get("PEER_LOOP", "asyncio")
-FOLDER = os.environ.get("PEER_FOLDER", "")
+FOLDER = Path(os.environ.get("PEER_FOLDER", "."))
 BODY = "x" * 60
 FIFTY = 50
 LEAD = 1.0  # seconds between the enqueueing of delayed jobs and the first due time
@@ -43,20 +46,23 @@ PORT = int(URL.rpartition(":")[2].partition("/")[0])
 class _Process:
     """Figures of this process; a child made by fork starts its own."""
 
-    def __init__(self) -> None:
+    log = -1
+    count: Any = None
+
+    def forget(self) -> None:
         self.log = -1
-        self.count: Any = None
+        self.count = None
 
     def open(self) -> None:
-        where = os.open(os.path.join(FOLDER, f"count-{os.getpid()}"), os.O_RDWR | os.O_CREAT)
+        where = os.open(FOLDER / f"count-{os.getpid()}", os.O_RDWR | os.O_CREAT)
         os.ftruncate(where, 8)
-        self.log = os.open(os.path.join(FOLDER, f"log-{os.getpid()}"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self.log = os.open(FOLDER / f"log-{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.count = memoryview(mmap.mmap(where, 8)).cast("Q")
 
 
 _here = _Process()
 _lock = threading.Lock()
-os.register_at_fork(after_in_child=_here.__init__)
+os.register_at_fork(after_in_child=_here.forget)
 
 
 def _done() -> None:
@@ -152,7 +158,7 @@ THREADED: dict[str, Callable[[float, str], None]] = {
 # -- the producer -------------------------------------------------------------------------------------
 
 
-class Unsupported(Exception):  # noqa: N818 - an answer, not an error
+class Unsupported(Exception):
     """This contender has no such thing; the text says why."""
 
 

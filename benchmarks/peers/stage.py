@@ -36,7 +36,10 @@ class UnsupportedError(Exception):
 
 
 class Moment(NamedTuple):
-    """The server's counters; CPU in seconds, memory and traffic in bytes."""
+    """The server's counters; CPU in seconds, memory and traffic in bytes.
+
+    memory is that of the data: buffers of connections and cached scripts are taken off, since they are no job's.
+    """
 
     cpu: float
     memory: int
@@ -63,12 +66,19 @@ class Group:
         self.log = folder / f"worker-{number}.txt"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                env=environ,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def pids(self) -> list[int]:
         """Return the processes of the group that are alive."""
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _group(pid) == self.process.pid]
+        found = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+        return [pid for pid in found if _group(pid) == self.process.pid]
 
     def cpu(self) -> float:
         """Return the CPU seconds of all threads of all its processes."""
@@ -179,7 +189,9 @@ class Stage:
         info = self.server.info("everything")
         return Moment(
             cpu=float(info["used_cpu_user"]) + float(info["used_cpu_sys"]),
-            memory=int(info["used_memory"]),
+            memory=int(info["used_memory"])
+            - int(info.get("mem_clients_normal", 0))
+            - int(info.get("used_memory_scripts", 0)),
             commands=sum(self.server.commandstats().values()),
             reads=int(info["total_reads_processed"]),
             sent=int(info["total_net_input_bytes"]),
@@ -190,9 +202,9 @@ class Stage:
         """Return how many jobs have run."""
         return sum(self._counts().values())
 
-    def busy(self) -> int:
-        """Return how many of the workers have run a job."""
-        return len({_group(pid) for pid, count in self._counts().items() if count})
+    def has_run(self, worker: Group) -> bool:
+        """Return whether a worker, any process of it, has run a job."""
+        return any(count and _group(pid) == worker.process.pid for pid, count in self._counts().items())
 
     def told(self, word: str) -> list[list[str]]:
         """Return the lines that jobs have written and that begin with ``word``, without it."""
@@ -218,7 +230,9 @@ class Stage:
         return found
 
     def _environ(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("STREAMQ_", "REDIS_", "PYTHON"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("STREAMQ_", "REDIS_", "PYTHON"))
+        }
         return {
             **kept,
             **self._environment.variables(),
@@ -250,7 +264,7 @@ def _group(pid: int) -> int:
 def _cpu(pid: int) -> float:
     """Return CPU seconds from the scheduler's own nanoseconds; the ticks of /proc/stat are 10 ms."""
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
     except FileNotFoundError:
         return 0.0
-    return sum(int(_read(f"/proc/{pid}/task/{thread}/schedstat", "0").split()[0]) for thread in threads) / 1e9
+    return sum(int(_read(f"{thread}/schedstat", "0").split()[0]) for thread in threads) / 1e9

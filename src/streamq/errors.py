@@ -2,8 +2,7 @@
 
     StreamqError
     ├── ConfigError (ValueError)          an option, name or url that cannot be right; says option, value and remedy
-    │   ├── UnknownHandler                no handler of that name is declared here
-    │   ├── UnknownLimit                  a rate key that names no limit
+    │   ├── UnknownHandler, UnknownLimit  no handler, no limit of that name is declared here
     │   └── ConflictingOptions            each is right, but not together
     ├── InvalidPayload (ValueError)       arguments do not fit the handler
     │   └── PayloadTooLarge               encoded arguments over max_payload
@@ -14,8 +13,7 @@
     │   ├── EnqueueTimeout                not enqueued
     │   ├── EnqueueUnknown                may or may not be enqueued; ``queue.job(job_id)`` tells
     │   ├── EnqueueManyError              a bulk call that went only partly well
-    │   ├── QueueFull                     back-pressure: max_pending reached
-    │   └── GroupFull                     back-pressure: the size of a group reached
+    │   └── QueueFull, GroupFull          back-pressure: max_pending, or the size of a group is reached
     ├── JobStateError                     the verb does not fit the state the job is in
     ├── ScheduleUnknown                   no schedule of that id, or it was removed
     ├── ResultError
@@ -170,10 +168,8 @@ class EnqueueUnknown(EnqueueError):
     def __init__(self, job_id: str, reason: str) -> None:
         self.job_id = job_id
         self.reason = reason
-        super().__init__(
-            f"no answer to the enqueue of job {job_id} ({reason}); it may exist: ask queue.job({job_id!r}), "
-            "or enqueue again with the same job_id"
-        )
+        said = f"no answer to the enqueue of job {job_id} ({reason}); it may exist"
+        super().__init__(f"{said}: ask queue.job({job_id!r}), or enqueue again with the same job_id")
 
 
 class EnqueueManyError(EnqueueError):
@@ -184,10 +180,8 @@ class EnqueueManyError(EnqueueError):
         self.unknown: tuple[str, ...] = tuple(unknown)
         self.refused: dict[str, StreamqError] = dict(refused)
         first = next(iter(self.refused.values()), None)
-        super().__init__(
-            f"{len(done)} enqueued, {len(unknown)} unknown, {len(self.refused)} not enqueued"
-            + (f"; the first: {first}" if first else "")
-        )
+        said = f"{len(done)} enqueued, {len(unknown)} unknown, {len(self.refused)} not enqueued"
+        super().__init__(said + (f"; the first: {first}" if first else ""))
 
 
 class QueueFull(EnqueueError):
@@ -197,9 +191,8 @@ class QueueFull(EnqueueError):
         self.queue = queue
         self.job_id = job_id
         self.limit = limit
-        super().__init__(
-            f"queue {queue!r} holds max_pending={limit:,} unsettled jobs; slow down, add workers, or raise the limit"
-        )
+        said = f"queue {queue!r} holds max_pending={limit:,} unsettled jobs"
+        super().__init__(f"{said}; slow down, add workers, or raise the limit")
 
 
 class GroupFull(EnqueueError):
@@ -211,10 +204,8 @@ class GroupFull(EnqueueError):
         self.job_id = job_id
         self.waiting = waiting
         self.limit = limit
-        super().__init__(
-            f"group {group!r} of {queue!r} has {waiting} waiting jobs (limit {limit}). "
-            "Retry later or raise Group(size=)."
-        )
+        said = f"group {group!r} of {queue!r} has {waiting} waiting jobs (limit {limit})"
+        super().__init__(f"{said}. Retry later or raise Group(size=).")
 
 
 class JobStateError(StreamqError):
@@ -277,11 +268,8 @@ class ResultExpired(ResultError):
 
     def __init__(self, job_id: str, result_ttl: float) -> None:
         self.result_ttl = result_ttl
-        super().__init__(
-            job_id,
-            f"has left no trace; results are kept {result_ttl:g} s (Queue(result_ttl=...)), so whether it "
-            "succeeded cannot be told",
-        )
+        kept = f"results are kept {result_ttl:g} s (Queue(result_ttl=...))"
+        super().__init__(job_id, f"has left no trace; {kept}, so whether it succeeded cannot be told")
 
 
 class ResultUnavailable(ResultError):

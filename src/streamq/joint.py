@@ -22,9 +22,10 @@ from ._runtime.attempt import Attempt
 from ._runtime.batch import Batch, begun, is_batch
 from ._runtime.batching import Batching, Outcome
 from ._runtime.bell import Bell
-from ._runtime.exchange import Exchange, Limits
+from ._runtime.exchange import Exchange
 from ._runtime.executor import Executor
 from ._runtime.gating import Gating, is_buried
+from ._runtime.host import Limits
 from ._runtime.settling import Settling
 from ._runtime.slots import Slots
 from ._runtime.ticker import Ticker
@@ -105,7 +106,7 @@ class Joint:
         self.executor.ended = self._ended
         self.batching: Batching = Batching(self.executor, self._batch_ended)
         self.exchange.host = self
-        self.exchange.lanes = LaneOrder(wiring.lanes)
+        self.exchange.asking.lanes = LaneOrder(wiring.lanes)
         self.exchange.table.joined = self
         self.exchange.on_rest = self.bell.look
         self.exchange.on_away = store.away

@@ -81,8 +81,8 @@ def test_payloads_keep_their_keys_and_hide_their_values() -> None:
 def test_every_command_has_help_and_names_its_variables(name: str) -> None:
     runner = CliRunner()
     assert runner.invoke(cli, [name, "--help"]).exit_code == 0
-    group = {one: [one, "list"] for one in ("jobs", "dlq", "cron")}.get(name, [name])
-    found = runner.invoke(cli, [*group, "--help-env"], prog_name="streamq")
+    group = {one: [one, "list"] for one in ("jobs", "dlq", "cron", "limits")} | {"dedup": ["dedup", "get"]}
+    found = runner.invoke(cli, [*group.get(name, [name]), "--help-env"], prog_name="streamq")
     assert found.exit_code == 0, found.output
     assert all(line.startswith("STREAMQ_") for line in found.output.splitlines())
 

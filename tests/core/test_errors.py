@@ -29,6 +29,7 @@ RAISED: list[StreamqError] = [
     errors.QueueFull("mail", "id", 1000),
     errors.GroupFull("mail", "shop_42", "id", 10_000, 10_000),
     errors.JobStateError("id", "remove", "active", "cancel it"),
+    errors.ScheduleUnknown("mail", "dialy", hint="; did you mean 'daily'?"),
     errors.ResultError("id", "has no result"),
     errors.JobDead("id", "attempts exhausted", "ValueError", "no"),
     errors.JobCancelled("id", "stale"),

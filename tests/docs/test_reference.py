@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamq import Priority, Queue, Scheduler, Worker
+from streamq import Arg, Dedup, Priority, Queue, RateLimit, Scheduler, Worker
 from streamq.errors import JobDead
 from tests.servers import KINDS, ServerKind, StartServer
 
@@ -89,8 +89,34 @@ async def test_listed_permissions_are_enough(kind: ServerKind, fresh_server: Sta
         await operating.dlq.purge()
         await operating.clean("completed")
         await schedule(declare("scheduler"), operating)
+        await limit(producing, declare("worker"), operating)
 
     assert server.command("ACL", "LOG") == []
+
+
+async def limit(producing: Queue, working: Queue, operating: Queue) -> None:
+    @working.handler("narrow", concurrency=1, rate_limit=RateLimit(100))
+    async def narrow(n: int) -> int:
+        return n
+
+    block = await operating.block(name="narrow", where=Arg("n") == 7, reason="why")
+    await operating.limits.set("g:a", concurrency=1, size=10)
+    await operating.pause(group="a", reason="why")
+    async with working, Worker(working):
+        assert await (await narrow.enqueue(3)).result(timeout=10) == 3
+        held = await producing.enqueue("narrow", {"n": 7})
+        jobs = [await producing.enqueue("narrow", {"n": n}, group="a", dedup=Dedup(f"k{n}")) for n in range(3)]
+        assert "paused: why" in str((await operating.explain(jobs[0].id)).gates)
+        assert await operating.resume(group="a")
+        assert [await job.result(timeout=10) for job in jobs] == [0, 1, 2]
+        while not (await operating.blocks())[0].held:
+            await operating.ping()
+        assert await block.release()
+        assert await held.result(timeout=10) == 7
+    assert {one.gate for one in await operating.limits.list()} == {"h.narrow", "r.narrow", "g:a"}
+    assert await operating.dedup.get("k1") == jobs[1].id
+    assert await operating.dedup.release("k1")
+    await operating.limits.clear("g:a")
 
 
 async def schedule(scheduling: Queue, operating: Queue) -> None:

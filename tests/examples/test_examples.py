@@ -40,6 +40,21 @@ FACTS = {
         r"^The one in an hour is cancelled\.$",
         r"^portion 1, portion 1, portion 2, portion 2, portion 3$",
     ],
+    "batches": [
+        r"^  one request for acme: \[1, 2, 3\]$",
+        r"^contact 1 synced at attempt 1$",
+        r"^contact 2 synced at attempt 2$",
+        r"^contact 9 synced at attempt 1$",
+        r"^  one mail about 3 comments: nice, very nice, thanks$",
+    ],
+    "delivery": [
+        r"^The second reminder is the first one: True$",
+        r"^waits in line g:big > r\.twilio; position 22 of 31; ready, its turn comes$",
+        r"^One mail about 3 comments: nice, very nice, thanks$",
+        r"^Sent first: big: your code is 4711$",
+        r"^Those of the small shop were number \d and \d of 33\.$",
+        r"^That took [1-9]\.\d s: no more than 10 in any half second\.$",
+    ],
     "schedules": [
         r"^3 ticks, 3 jobs, although two workers fire\.$",
         r"^The job of a tick says which: poll@\d{4}-\d\d-\d\dT",

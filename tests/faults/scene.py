@@ -13,7 +13,7 @@ import redis
 
 from streamq import Context, Fixed, Job, Keep, Queue, Retry, Worker
 from streamq._store.keys import Keys
-from streamq._store.scripts import VERBS, script
+from streamq._store.scripts import LINES, VERBS, lines_script, script
 from tests.servers import Server
 
 PATIENCE = 15.0
@@ -219,8 +219,8 @@ class GhostWatch:
 
 def load_scripts(server: Server) -> None:
     """Load every verb, so that the first call of one is answered and not refused as unknown."""
-    for verb in VERBS:
-        server.command("SCRIPT", "LOAD", script(verb).source)
+    for one in (*map(script, VERBS), *map(lines_script, LINES)):
+        server.command("SCRIPT", "LOAD", one.source)
 
 
 def run_script(server: Server, verb: str, keys: list[bytes], *args: bytes | str | int) -> Any:

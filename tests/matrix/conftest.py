@@ -1,15 +1,13 @@
 """Queues of the rows, closed with the test."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from streamq import Fixed, Queue
-from tests.matrix.rig import Rig, rig
+from tests.matrix.rig import MakeRig, Rig, rig
 from tests.servers import Server
-
-MakeRig = Callable[..., Rig]
 
 
 @pytest.fixture
@@ -18,7 +16,8 @@ async def make(server: Server, prefix: str) -> AsyncIterator[MakeRig]:
     made: list[Queue] = []
 
     def rigged(**options: Any) -> Rig:
-        queue = Queue("q", **{"url": server.url, "prefix": prefix, "backoff": Fixed(0), **options})
+        given: dict[str, Any] = {"url": server.url, "prefix": prefix, "backoff": Fixed(0), **options}
+        queue = Queue("q", **given)
         made.append(queue)
         return rig(queue)
 

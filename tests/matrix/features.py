@@ -135,15 +135,21 @@ FEATURES: tuple[Feature, ...] = (
         "cancelling",
         handler={**_BY_KEY, "on_conflict": "cancel_running"},
     ),
-    Feature("group", "groups: `Queue(group=Group(...))` and a job's `group=`", "group", {"group": Group(2)}, job=_GROUP),
+    Feature(
+        "group", "groups: `Queue(group=Group(...))` and a job's `group=`", "group", {"group": Group(2)}, job=_GROUP
+    ),
     Feature("group-ordered", "ordered groups: `Group(concurrency=1)`", "ordered", {"group": Group(1)}, job=_GROUP),
     Feature("group-weights", "weights of groups: `queue.limits.set(..., weight=)`", "group", job=_GROUP),
     Feature("dedup-simple", 'deduplication: `Dedup("key")`', "dedup", job=_dedup()),
     Feature("dedup-throttle", '`Dedup("key", mode="throttle", ttl=)`', "dedup", job=_dedup(mode="throttle", ttl=60)),
-    Feature("dedup-debounce", '`Dedup("key", mode="debounce", ttl=)`', "debounce", job=_dedup(mode="debounce", ttl=0.1)),
+    Feature(
+        "dedup-debounce", '`Dedup("key", mode="debounce", ttl=)`', "debounce", job=_dedup(mode="debounce", ttl=0.1)
+    ),
     Feature("dedup-keep-last", '`Dedup("key", mode="keep_last")`', "keep_last", job=_dedup(mode="keep_last")),
     Feature("priority", "priorities: `priority=`", "priority", job=_PRIORITY),
-    Feature("lane-weights", "weights of priorities: `Queue(lanes={...})`", "priority", {"lanes": _LANES}, job=_PRIORITY),
+    Feature(
+        "lane-weights", "weights of priorities: `Queue(lanes={...})`", "priority", {"lanes": _LANES}, job=_PRIORITY
+    ),
     Feature("delay", "`delay=`", "delay", job=_when_odd(delay=DELAY)),
     Feature("at", "`at=`", "delay", job=_at),
     Feature("schedule", "schedules: `Scheduler`", "schedule", way="schedule"),
@@ -167,7 +173,7 @@ BY_NAME = {one.name: one for one in FEATURES}
 PAIRS: tuple[tuple[Feature, Feature], ...] = tuple(combinations(FEATURES, 2))
 
 
-class Twice(Exception):  # noqa: N818 - a word, as the other signals
+class Twice(Exception):
     """Two features want different values of one option; its name is the argument."""
 
 

@@ -130,7 +130,10 @@ MEANINGS: tuple[Meaning, ...] = (
         LIMITS, ["retry"], "the place is free during the backoff; a retry waits for one again",
     ),
     Meaning(LIMITS, ["limited"], "the place is free while the provider rests"),
-    Meaning(LIMITS, ["pause", "breaker"], "what is held takes neither token nor place; afterwards it drains at the limit"),
+    Meaning(
+        LIMITS, ["pause", "breaker"],
+        "what is held takes neither token nor place; afterwards it drains at the limit",
+    ),
     Meaning(LIMITS, ["expiry"], "nothing is held while it waits; an expired job never had a place"),
     # groups
     Meaning(
@@ -148,9 +151,15 @@ MEANINGS: tuple[Meaning, ...] = (
     Meaning(["ordered"], ["cancel", "expiry", "deadline"], "the next one goes"),
     Meaning(["ordered"], ["replay"], "joins the group again behind all others"),
     Meaning(["group"], ["group", "ordered"], "weights share the turns, the group's limits bound them"),
-    Meaning(["group", "ordered"], ["pause", "breaker"], "jobs of the group wait in order; the size of the group still counts them"),
+    Meaning(
+        ["group", "ordered"], ["pause", "breaker"],
+        "jobs of the group wait in order; the size of the group still counts them",
+    ),
     # the same one
-    Meaning(["dedup", "debounce", "keep_last"], ["schedule"], "decided when the tick is fired; one that meets another counts as fired"),
+    Meaning(
+        ["dedup", "debounce", "keep_last"], ["schedule"],
+        "decided when the tick is fired; one that meets another counts as fired",
+    ),
     Meaning(["dedup", "keep_last"], ["delay"], "decided when added, not when due"),
     Meaning(DEDUPS, ["retry", "limited"], "the job is unsettled all through its retries and keeps the key"),
     Meaning(["dedup-throttle"], ["cancel", "expiry", "deadline", "replay"], "the key is free when its time has passed"),
@@ -178,7 +187,10 @@ MEANINGS: tuple[Meaning, ...] = (
     ),
     Meaning(["full"], DEDUPS, "a full queue refuses before the key is looked at"),
     Meaning(["full"], [ANY], "every unsettled job counts, wherever it waits"),
-    Meaning(["cancel"], [ANY], "a waiting job leaves from where it is; one that runs is asked, and gives everything back"),
+    Meaning(
+        ["cancel"], [ANY],
+        "a waiting job leaves from where it is; one that runs is asked, and gives everything back",
+    ),
     Meaning(["breaker"], [ANY], "jobs wait in line while it is open; attempts, keys and order are kept"),
     Meaning(["id"], [ANY], "the id is unique whatever becomes of the job"),
     Meaning(["replay"], [ANY], "the job begins anew with the same options; what was bound to its first life is gone"),
@@ -222,10 +234,10 @@ def page() -> str:
 
 def _page() -> Iterator[str]:
     yield "# Pairs of options"
-    yield "<!-- Written by tools/make_pairs.py from tests/matrix, where each pair is played on a server. Do not edit. -->"
+    yield "<!-- Written by tools/make_pairs.py from tests/matrix, where each pair is played. Do not edit. -->"
     yield ""
-    yield "What each pair of features means when one job has both. Every pair is tried on a real server with several"
-    yield "workers, also while these are killed; whatever it is, no job is lost or ends twice, and no limit is exceeded."
+    yield "What each pair of features means when one job has both. Every pair is tried on real servers with several"
+    yield "workers, also while these are killed: no job is lost or ends twice, and no limit is exceeded."
     yield "Look a pair up under either of its features."
     yield ""
     yield f"{len(FEATURES)} features, {len(PAIRS)} pairs, {len(REFUSED)} of them refused when the job is built."

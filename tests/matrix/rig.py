@@ -1,16 +1,16 @@
-"""A queue for the rows of the table: jobs that say when they start, wait at doors and fail as often as they are told."""
+"""A queue for the rows of the table: jobs say when they start, wait at doors, and fail as often as they are told."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
-from streamq import BatchContext, Context, Fixed, Job, JobState, Queue, Worker
+from streamq import BatchContext, Context, Job, JobState, Queue, Worker
 from streamq.handler import BoundHandler
 from tests.worker.helpers import until
 
@@ -83,8 +83,14 @@ class Rig:
     @asynccontextmanager
     async def working(self, **options: Any) -> AsyncGenerator[Worker]:
         """Run a worker beside the block."""
-        async with Worker(self.queue, **{"concurrency": 10, "grace": 0, **options}) as worker:
+        given: dict[str, Any] = {"concurrency": 10, "grace": 0, **options}
+        async with Worker(self.queue, **given) as worker:
             yield worker
+
+    async def declared(self) -> None:
+        """Make the limits known, as any worker does that starts; before that a producer meets none."""
+        async with self.working():
+            pass
 
     async def has_started(self, *numbers: int) -> None:
         """Wait until these have started."""
@@ -92,12 +98,7 @@ class Rig:
 
     async def is_resting(self) -> None:
         """Wait until workers have looked at everything there is: a plain job that came last has run."""
-        probe = Queue(self.queue.name, url=self.queue._settings.url, prefix=self.queue.prefix)
-        job = await probe.enqueue("probe")
-        try:
-            await job.result(timeout=PATIENCE)
-        finally:
-            await probe.aclose()
+        await (await self.queue.enqueue("probe")).result(timeout=PATIENCE)
 
     async def gate(self, name: str) -> Any:
         """One gate as `queue.limits.list` shows it."""
@@ -124,4 +125,4 @@ def rig(queue: Queue) -> Rig:
     return made
 
 
-AT_ONCE = Fixed(0)
+MakeRig = Callable[..., Rig]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from streamq._runtime.settler import Settler
 from streamq._store.verbs import Item
 from streamq.errors import ConfigError
 from tests.matrix.checks import problems
-from tests.matrix.features import FEATURES, PAIRS, Feature, twice
+from tests.matrix.features import FEATURES, FIRST, PAIRS, Feature, twice
 from tests.matrix.meanings import REFUSED, refusal
 from tests.matrix.play import Stage, play_here
 from tests.matrix.world import Book, World, watch
@@ -27,8 +27,8 @@ ALONE = [(one,) for one in FEATURES]
 Cast = tuple[Feature, ...]
 
 
-def name_of(cast: Cast) -> str:
-    return "-x-".join(one.name for one in cast)
+def name_of(actors: Cast) -> str:
+    return "-x-".join(one.name for one in actors)
 
 
 class Plays:
@@ -38,7 +38,7 @@ class Plays:
         self.found: dict[str, list[str]] = {}
         self._books: dict[str, Book] = {}
 
-    def settled(self, prefix: str, settler: Settler, answers: list[tuple[Item, str]]) -> None:
+    def settled(self, prefix: str, answers: list[tuple[Item, str]]) -> None:
         book = self._books.get(prefix)
         for item, answer in answers if book is not None else ():
             assert book is not None
@@ -49,17 +49,17 @@ class Plays:
     async def play(self, server: Server, casts: Sequence[Cast], folder: Path) -> None:
         stem, room = f"t{secrets.token_hex(4)}", asyncio.Semaphore(AT_ONCE)
 
-        async def one(number: int, cast: Cast) -> None:
+        async def one(number: int, actors: Cast) -> None:
             prefix = f"{stem}x{number}"
             book = self._books[prefix] = Book()
             async with room:
                 try:
-                    play = await play_here(server, prefix, [one.name for one in cast], folder, book)
-                    self.found[name_of(cast)] = problems(play)
+                    play = await play_here(server, prefix, [one.name for one in actors], folder, book)
+                    self.found[name_of(actors)] = problems(play)
                 except Exception as problem:  # noqa: BLE001 - the test of this pair tells it
-                    self.found[name_of(cast)] = [f"{type(problem).__name__}: {problem}"]
+                    self.found[name_of(actors)] = [f"{type(problem).__name__}: {problem}"]
 
-        await asyncio.gather(*(one(number, cast) for number, cast in enumerate(casts)))
+        await asyncio.gather(*(one(number, actors) for number, actors in enumerate(casts)))
         server.delete_matching(f"{stem}*")
 
 
@@ -68,8 +68,8 @@ def chosen(request: pytest.FixtureRequest, test: str) -> list[Cast]:
     casts: dict[str, Cast] = {}
     for item in request.session.items:
         if isinstance(item, pytest.Function) and item.path == request.path and item.originalname == test:
-            cast: Cast = item.callspec.params["cast"]
-            casts[name_of(cast)] = cast
+            found = cast("Cast", item.callspec.params["actors"])
+            casts[name_of(found)] = found
     return list(casts.values())
 
 
@@ -84,46 +84,51 @@ async def played(server: Server, request: pytest.FixtureRequest, test: str, fold
 @pytest.fixture(scope="module")
 async def on_valkey(
     request: pytest.FixtureRequest, shared_servers: SharedServers, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[Plays]:
-    yield await played(shared_servers("valkey"), request, "test_both_hold", tmp_path_factory.mktemp("matrix"))
+) -> Plays:
+    return await played(shared_servers("valkey"), request, "test_both_hold", tmp_path_factory.mktemp("matrix"))
 
 
 @pytest.fixture(scope="module", params=[kind for kind in KINDS if kind != "valkey"])
 async def elsewhere(
     request: pytest.FixtureRequest, shared_servers: SharedServers, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[Plays]:
+) -> Plays:
     kind: ServerKind = request.param
     reason = missing_reason(kind)
     if reason is not None:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("matrix")
-    yield await played(shared_servers(kind), request, "test_both_hold_on_other_servers", folder)
+    return await played(shared_servers(kind), request, "test_both_hold_on_other_servers", folder)
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("cast", [*ALONE, *PLAYED], ids=name_of)
-async def test_both_hold(cast: Cast, on_valkey: Plays) -> None:
-    assert on_valkey.found[name_of(cast)] == []
+@pytest.mark.parametrize("actors", [*ALONE, *PLAYED], ids=name_of)
+async def test_both_hold(actors: Cast, on_valkey: Plays) -> None:
+    assert on_valkey.found[name_of(actors)] == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("cast", [*ALONE, *PLAYED], ids=name_of)
-async def test_both_hold_on_other_servers(cast: Cast, elsewhere: Plays) -> None:
-    assert elsewhere.found[name_of(cast)] == []
+@pytest.mark.parametrize("actors", [*ALONE, *PLAYED], ids=name_of)
+async def test_both_hold_on_other_servers(actors: Cast, elsewhere: Plays) -> None:
+    assert elsewhere.found[name_of(actors)] == []
 
 
-@pytest.mark.parametrize("cast", [pair for pair in PAIRS if refusal(*pair)], ids=name_of)
-async def test_the_pair_is_refused(cast: tuple[Feature, Feature], server: Server, prefix: str, tmp_path: Path) -> None:
-    refused = refusal(*cast)
+@pytest.mark.parametrize("actors", [pair for pair in PAIRS if refusal(*pair)], ids=name_of)
+async def test_the_pair_is_refused(
+    actors: tuple[Feature, Feature], server: Server, prefix: str, tmp_path: Path
+) -> None:
+    refused = refusal(*actors)
     assert refused is not None
 
-    with pytest.raises(ConfigError) as caught:
-        world = World(server.url, prefix, [one.name for one in cast], Book().note, tmp_path)
+    async def ask() -> None:
+        world = World(server.url, prefix, [one.name for one in actors], Book().note, tmp_path)
         try:
-            await Stage(server, world).enqueue(1, range(12))
+            await Stage(server, world).enqueue(1, FIRST)
         finally:
             await world.aclose()
+
+    with pytest.raises(ConfigError) as caught:
+        await ask()
 
     assert type(caught.value) is refused.error
     assert refused.words in str(caught.value)

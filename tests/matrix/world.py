@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from streamq import BatchContext, CircuitBreaker, Context, Fatal, Fixed, Keep, Queue, RateLimited, Worker
-from streamq._runtime.exchange import Exchange
 from streamq._runtime.settler import Settler
-from streamq._store.verbs import Fetched, Item
+from streamq._runtime.table import Table
+from streamq._store.clock import ServerClock
+from streamq._store.verbs import Item, Taken
 from streamq.handler import BoundHandler
 from tests.ledger import Line
 from tests.matrix.features import BY_NAME, LIFE_BEFORE_REPLAY, Feature, merged
@@ -26,7 +27,7 @@ BATCH_SIZE = 4
 class Note(Protocol):
     """Appends a line to a ledger."""
 
-    def __call__(self, what: str, job: str = "", /, **more: object) -> None:
+    def __call__(self, what: str, job: str = "", **more: object) -> None:
         """Append it."""
         ...
 
@@ -88,9 +89,7 @@ class World:
                         self._may_fail(one, piece.n)
                     except Exception as problem:  # noqa: BLE001 - of this item alone
                         one.fail(problem)
-                await asyncio.gather(
-                    *(self._takes(one, piece.n) for one, piece in zip(ctx.items, pieces, strict=True))
-                )
+                await asyncio.gather(*(self._takes(one, piece.n) for one, piece in zip(ctx.items, pieces, strict=True)))
 
         return together
 
@@ -101,7 +100,7 @@ class World:
         for ctx, piece in zip(contexts, pieces, strict=True):
             self.note(
                 "start", ctx.job_id, scene=self.prefix, n=piece.n, key=piece.key, attempt=ctx.attempt,
-                stalls=ctx.stalls, fence=ctx.fence, call=call, taken=TAKEN.get((ctx.worker, ctx.job_id)),
+                stalls=ctx.stalls, fence=ctx.fence, call=call, taken=taken(ctx),
             )  # fmt: skip
         try:
             yield
@@ -135,34 +134,48 @@ class World:
 
     def worker(self, **options: Any) -> Worker:
         """One of its workers."""
-        return Worker(self.queue, **{"concurrency": 10, "lease": 3.0, "grace": 2.0, **options})
+        given: dict[str, Any] = {"concurrency": 10, "lease": 3.0, "grace": 2.0, **options}
+        return Worker(self.queue, **given)
 
 
-TAKEN: dict[tuple[str, str], int] = {}
-"""The server's time at which a worker took a job last (ms), as the script that handed it out answered."""
+TAKEN: dict[tuple[str, str, int], int] = {}
+"""The server's time of each take (ms): by worker, job and number of the take, as the script that handed it out said."""
 
 
-def watch(note: Callable[[str, Settler, list[tuple[Item, str]]], None], patch: pytest.MonkeyPatch | None = None) -> None:
+def taken(ctx: Context) -> int | None:
+    """The server's time at which this attempt was taken; None for a job of a vanished worker, handed over by a tick."""
+    return TAKEN.get((ctx.worker, ctx.job_id, ctx.fence & 0xFFFFF))
+
+
+def watch(note: Callable[[str, list[tuple[Item, str]]], None], patch: pytest.MonkeyPatch | None = None) -> None:
     """Let workers of this process tell when jobs were taken, and how the server answered their settlements."""
-    got, answered = Exchange._got, Settler.answered
+    heard, take_all, answered = ServerClock.heard, Table.take_all, Settler.answered
+    latest: dict[int, int] = {}
 
-    def noting_got(self: Exchange, fetched: Fetched, asked: float) -> None:
-        worker: Any = self.host
-        for one in fetched.jobs:
-            TAKEN[worker.worker.name, one.id.decode("utf-8", "replace")] = fetched.now_ms
-        got(self, fetched, asked)
+    def noting_heard(self: ServerClock, now_ms: int) -> float:
+        latest[id(self)] = now_ms
+        return heard(self, now_ms)
+
+    def noting_take_all(self: Table, jobs: Sequence[Taken], touched: float) -> None:
+        joint: Any = self.joined
+        for one in jobs:
+            takes = int(one.token.partition(b"|")[0].rpartition(b":")[2])
+            # The reply that brought them told the time just before.
+            TAKEN[joint.worker.name, one.id.decode("utf-8", "replace"), takes] = latest[id(joint.clock)]
+        take_all(self, jobs, touched)
 
     def noting_answered(self: Settler, reply: bytes) -> list[Item]:
         items = answered(self, reply)
-        base = self._verbs.keys.base.decode()
-        note(base.split(":", 1)[0], self, list(zip(items, reply.decode(), strict=True)))
+        settler: Any = self
+        base: str = settler._verbs.keys.base.decode()
+        note(base.split(":", 1)[0], list(zip(items, reply.decode(), strict=True)))
         return items
 
     if patch is None:
-        Exchange._got, Settler.answered = noting_got, noting_answered  # type: ignore[method-assign]
-    else:
-        patch.setattr(Exchange, "_got", noting_got)
-        patch.setattr(Settler, "answered", noting_answered)
+        patch = pytest.MonkeyPatch()  # for good: this process is a worker of the tests
+    patch.setattr(ServerClock, "heard", noting_heard)
+    patch.setattr(Table, "take_all", noting_take_all)
+    patch.setattr(Settler, "answered", noting_answered)
 
 
 class Book:
@@ -171,6 +184,6 @@ class Book:
     def __init__(self) -> None:
         self.lines: list[Line] = []
 
-    def note(self, what: str, job: str = "", /, **more: object) -> None:
+    def note(self, what: str, job: str = "", **more: object) -> None:
         """Append a line."""
         self.lines.append(Line(asyncio.get_running_loop().time(), 0, what, job, dict(more)))

@@ -214,12 +214,7 @@ def check(server: Server, keys: Keys, now: Snapshot | None = None) -> Snapshot:
     for job, row in now.index.items():
         assert _names(row, places[job][0]), f"{job} is in {places[job][0]}, its row says {row}"
     assert now.bodies.keys() == {job for job, row in now.index.items() if row[0] in "dpf"}, "bodies"
-    if now.lines != Lines():
-        places_now = {job: lined.place_of(row) for job, row in now.rows.items()}
-        lined.check(now.lines, places_now, [entry.job for entry in now.lanes["t"]])
-        # F7: what is in the taken stream is in somebody's hands.
-        waiting = [entry.job for entry in now.lanes["t"] if not entry.owner]
-        assert not waiting, f"F7: taken by nobody: {waiting}"
+    _check_lines(now)
     buried = {entry: text(fields["j"]) for entry, fields in now.dead.items()}
     assert {job: entry for entry, job in buried.items()} == now.dead_index, "dead letters and their index"
     assert not now.dead_index.keys() & now.index.keys(), "dead and alive"
@@ -235,6 +230,16 @@ def check(server: Server, keys: Keys, now: Snapshot | None = None) -> Snapshot:
             ttls = [server.command("PTTL", keys.base + suffix.encode() + name.encode()) for suffix in suffixes]
             assert max(ttls) > 0, f"{kind}{name} lives for ever"
     return now
+
+
+def _check_lines(now: Snapshot) -> None:
+    if now.lines == Lines():
+        return
+    places = {job: lined.place_of(row) for job, row in now.rows.items()}
+    lined.check(now.lines, places, [entry.job for entry in now.lanes["t"]])
+    # F7: what is in the taken stream is in somebody's hands.
+    waiting = [entry.job for entry in now.lanes["t"] if not entry.owner]
+    assert not waiting, f"F7: taken by nobody: {waiting}"
 
 
 def _names(row: str, place: str) -> bool:

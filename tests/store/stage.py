@@ -196,9 +196,7 @@ class Hand:
         """Take jobs of lanes and lines, as a worker does on a queue with flow control."""
         return (await self.offered(want, **options)).fetched.jobs
 
-    async def offered(
-        self, want: int = 500, order: bytes = b"01234", *, free: int = 500, places: int = 500
-    ) -> Offer:
+    async def offered(self, want: int = 500, order: bytes = b"01234", *, free: int = 500, places: int = 500) -> Offer:
         """Take jobs of lanes and lines; the whole reply."""
         self.verbs.knows_lines = True
         reply = await self._stage.call(self.verbs.take(want, order, free, places, self.epoch))

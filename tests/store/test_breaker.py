@@ -17,7 +17,7 @@ from streamq._store import breakers, limits
 from streamq._store.breakers import Asked, Seen, What
 from streamq._store.verbs import Taken
 from streamq.errors import ServerUnfit, VersionMismatch
-from tests.store.stage import ODD_IDS, Hand, Lined, Stage, completed, released, retried
+from tests.store.stage import ODD_IDS, Hand, Lined, Stage, completed, parked, released, retried
 
 RULE = rules.encode(Rule(names=("send",)))
 GATE = "cb.sms"
@@ -59,7 +59,7 @@ async def until(fact: Callable[[], Awaitable[Any]], what: str) -> Any:
 
 async def probe_of(hand: Hand) -> Taken:
     """Take the next probe; there is one only."""
-    jobs = await until(hand.take, "a probe")
+    jobs: list[Taken] = await until(hand.take, "a probe")
     assert len(jobs) == 1
     return jobs[0]
 
@@ -259,6 +259,25 @@ async def test_a_job_that_waits_is_no_probe(stage: Stage) -> None:
     assert (await tell("succeeded", other)).is_open
 
 
+async def test_a_job_that_runs_now_but_does_not_go_through_its_gate_is_no_probe(stage: Stage) -> None:
+    tell = await opened(stage)
+    hand = stage.hand()
+    await probe_of(hand)
+    await stage.line_up(Lined("other", Flow(gates=("h.mail",))))
+    assert [text(one) for one in await hand.take()] == ["other"]
+    assert not (await tell.look("other")).is_probe
+    assert (await tell("succeeded", "other")).is_open
+
+
+async def test_a_probe_that_was_parked_is_none_any_more(stage: Stage) -> None:
+    tell = await opened(stage)
+    hand = stage.hand()
+    probe = await probe_of(hand)
+    await hand.settle(parked(probe))
+    assert (await tell("succeeded", text(probe))).is_open
+    assert text(await probe_of(hand)) == "j1"
+
+
 async def test_a_probe_whose_worker_vanished_gives_way_to_the_next(stage: Stage) -> None:
     tell = await opened(stage, jobs=2)
     gone, here = stage.hand("gone"), stage.hand("here")
@@ -352,9 +371,17 @@ async def test_nobody_is_woken_in_a_paused_queue(stage: Stage) -> None:
 
 
 async def test_looking_changes_nothing(stage: Stage) -> None:
-    tell = Reporter(stage)
+    tell = Reporter(stage, window_ms=20)
     await tell.look()
     assert not stage.look().meta
+    await tell("failed")
+    kept = stage.server.command("HGETALL", stage.keys.breakers)
+
+    async def forgotten() -> bool:
+        return (await tell.look()).failures == 0
+
+    await until(forgotten, "the failure is too old")
+    assert stage.server.command("HGETALL", stage.keys.breakers) == kept
     await opened(stage)
     before = stage.look()
     await tell.look("j0")

@@ -53,7 +53,7 @@ class Header(NamedTuple):
             if FLOW_KEYS in item:  # as many as there are: flow/_open.lua knows their order
                 is_open = True
                 continue
-            found = re.match(r"\s*(\d+)(?:-(\d+)|(\.\.))? \S", item)
+            found = re.match(r"\s*(?:in the build for lines also: )?(\d+)(?:-(\d+)|(\.\.))? \S", item)
             assert found, f"not numbered: {item!r}"
             assert int(found[1]) == count + 1, f"out of order: {item!r}"
             assert not is_open or rest, f"after an open end: {item!r}"

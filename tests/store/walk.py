@@ -7,16 +7,19 @@ import itertools
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from streamq._core.dedup import DedupPlan
+from streamq._core.dedup import DedupPlan, Mode
 from streamq._core.flow import Batch, Flow
 from streamq._store import desk, lines
 from streamq._store.lines import LineRecord
 from streamq._store.verbs import Item, Taken, place_of
-from tests.store import lined, stage as tools
+from tests.store import lined
+from tests.store import stage as tools
 from tests.store.lined import Config
+from tests.store.snapshot import pending_of
 from tests.store.stage import Hand, Lined, Stage
 
 STATIC: dict[str, Config] = {
@@ -72,6 +75,8 @@ class Job:
     ends: int = 0
     left: bool = False
     """Whether it was out of its line for a while: parked, because nobody had its handler."""
+    seq: int = 0
+    """Its place in its line, which it keeps for life."""
 
 
 class Walk:
@@ -84,6 +89,8 @@ class Walk:
         self.jobs: dict[str, Job] = {}
         self.zombies: list[Taken] = []
         self.starts: dict[str, dict[bytes, Start]] = {}
+        """By gate, without those that were given back before they began."""
+        self.all_starts: dict[str, list[Start]] = {}
         self.keys: dict[str, tuple[str, int]] = {}
         self.producer_seq = 0
         self.paused = False
@@ -105,10 +112,10 @@ class Walk:
         """Make so many steps, looking at everything now and then, and drain the queue."""
         await self.stage.declare("walk", {**STATIC, "r.live": {"n": 4, "p": 30}, "h.live": {"c": 2}})
         acts: list[tuple[Any, int]] = [
-            (self.enqueue, 22), (self.turn, 34), (self.wake, 16), (self.wait, 8), (self.promote, 6), (self.crash, 2),
-            (self.sweep, 5), (self.zombie, 4), (self.cancel, 3), (self.promote_by_hand, 2), (self.reprioritise, 2),
+            (self.enqueue, 22), (self.turn, 34), (self.wake, 16), (self.wait, 8), (self.promote, 6), (self.crash, 3),
+            (self.sweep, 6), (self.zombie, 4), (self.cancel, 3), (self.promote_by_hand, 2), (self.reprioritise, 2),
             (self.replay, 3), (self.change, 5), (self.unpark, 3), (self.lose_reply, 2), (self.pause, 1),
-            (self.queue_gate, 1), (self.shut, 2),
+            (self.queue_gate, 2), (self.shut, 2),
         ]  # fmt: skip
         for step in range(steps):
             [act] = self.random.choices([act for act, _ in acts], [weight for _, weight in acts])
@@ -128,9 +135,15 @@ class Walk:
             if name in STATIC or (lined.class_of(name) in STATIC and name not in LIVE):
                 assert gate.used <= config.get("c", gate.used), f"{name} holds {gate.used} of {config['c']}"
         self.check_order(now)
+        self.check_tokens(now)
 
     def check_order(self, now: lined.Lines) -> None:
         """Ordered lines: who was taken came before all that wait, and is alone."""
+        for job, record in now.records.items():
+            known = self.jobs[job]
+            if record.ordered and record.seq and not known.left:
+                known.seq = known.seq or record.seq
+                assert record.seq == known.seq, f"{job} lost its place in {record.line}"
         for name in ("g:o1", "g:o2"):
             if name not in now.lines:
                 continue
@@ -143,6 +156,15 @@ class Walk:
                     late = [one for one in late if not now.records[one.job].expires_ms]
                     late = [one for one in late if not self.jobs[one.job].left]
                     assert not late, f"{late} of {name} were passed by {record}"
+
+    def check_tokens(self, now: lined.Lines) -> None:
+        """No token is spent but by a start."""
+        for gate in ("r.slide", "r.keyed=1", "r.keyed=2", "r.keyed=3"):
+            config, log = lined.config_of(now, gate), now.gate(gate).log
+            since = now.now_ms - config["p"]
+            spent = sum(part for at, part in zip(log[::2], log[1::2], strict=True) if at > since)
+            began = sum(start.cost for start in self.all_starts.get(gate, []) if start.at_ms > since)
+            assert spent <= began, f"{gate}: {spent} tokens are spent, {began} were taken"
 
     def rows(self) -> dict[str, bytes]:
         flat = self.stage.server.command("HGETALL", self.stage.keys.index)
@@ -157,7 +179,8 @@ class Walk:
             return
         assert not self.takeable(), f"work can be had, everybody sleeps: {self.takeable()}"
         for what, due in lined.scored(command("ZRANGE", keys.flow[10], 0, 0, "WITHSCORES")):
-            knows = min(one.alarm_ms for one in self.workers if len(one.held) < PLACES)
+            # One that has no room by then has to ring.
+            knows = min(one.alarm_ms for one in self.workers)
             late = knows - int(due)
             assert late <= BACK_UP_MS, f"nobody knows of {what!r}, the next one who looks is {late} ms late"
 
@@ -166,14 +189,14 @@ class Walk:
         command, keys = self.stage.server.command, self.stage.keys
         found = [f"ring {lane}" for lane in range(5) if command("ZCARD", keys.flow[2 + lane])]
         for lane, key in enumerate(keys.lanes):
-            if command("XLEN", key) > len(tools.snapshot.pending_of(self.stage.server, key)):
+            if command("XLEN", key) > len(pending_of(self.stage.server, key)):
                 found.append(f"lane {lane}")
         return found
 
     # -- producing ----------------------------------------------------------------------------------------
 
     async def enqueue(self) -> None:
-        if self.one_in(4):
+        if self.one_in(3):
             await self.enqueue_dedup()
             return
         batch = [self.make() for _ in range(self.random.randint(1, 6))]
@@ -213,7 +236,8 @@ class Walk:
         choose, number = self.random.choice, self.random.randint(1, 3)
         groups = [f"g:{choose(['a', 'b', 'c', 'v1', 'v2'])}"]
         handlers = [choose(["h.slots", "h.live", "h.none"])]
-        rates = [choose(["r.slide", "r.bucket", "r.clock", "r.big", f"r.keyed={number}", "r.live", f"r.other={number}"])]
+        rates = ["r.slide", "r.bucket", "r.clock", "r.big", f"r.keyed={number}", "r.live", f"r.other={number}"]
+        rates = [choose(rates)]
         keys = [choose([f"k.slots={number}", f"k.live={number}"])]
         found = [name for some in (groups, handlers, rates, keys) if self.one_in(2) for name in some]
         policy = self.random.random()
@@ -234,8 +258,9 @@ class Walk:
         return Flow(("r.slide", "k.slots=9") if key == "2" else (), f"b.h={key}", batch=batch)
 
     async def enqueue_dedup(self) -> None:
-        mode = self.random.choice(["simple", "throttle", "debounce", "keep_last"])
-        key, job = f"{mode}-{self.random.randint(1, 3)}", f"j{next(self.numbers)}"
+        modes: list[Mode] = ["simple", "throttle", "debounce", "keep_last"]
+        mode = self.random.choice(modes)
+        key, job = f"{mode}-{self.random.randint(1, 2)}", f"j{next(self.numbers)}"
         ttl = {"throttle": 30, "debounce": 20}.get(mode, 0)
         gates: tuple[str, ...] = self.random.choice([(), ("h.live",), ("g:a", "r.slide")])
         line = ""
@@ -283,9 +308,7 @@ class Walk:
         sleepers = [one for one in self.workers if len(one.held) < PLACES]
         if awake:
             await self.take(self.random.choice(awake))
-        elif sleepers and self.stage.server.command("LPOP", self.stage.keys.bell):
-            await self.take(self.random.choice(sleepers))
-        elif sleepers and self.one_in(2):
+        elif sleepers and (self.stage.server.command("LPOP", self.stage.keys.bell) or self.one_in(2)):
             await self.take(self.random.choice(sleepers))
 
     async def take(self, worker: Worker) -> None:
@@ -320,7 +343,7 @@ class Walk:
             assert len(inside) <= limit["n"], f"{len(inside)} starts of the queue within {limit['p']} ms"
 
     def pending(self, key: bytes) -> list[tuple[str, int]]:
-        return list(tools.snapshot.pending_of(self.stage.server, key).values())
+        return list(pending_of(self.stage.server, key).values())
 
     def hold(self, worker: Worker, jobs: list[Taken], now_ms: int, *, is_take: bool = False) -> None:
         for job in jobs:
@@ -338,7 +361,9 @@ class Walk:
     def note_start(self, job: Taken, record: LineRecord, at_ms: int) -> None:
         for gate in record.gates:
             if gate[0] == "r":
-                self.starts.setdefault(gate, {})[place_of(job.token) + b"@%d" % at_ms] = Start(at_ms, record.cost)
+                start = Start(at_ms, record.cost)
+                self.starts.setdefault(gate, {})[place_of(job.token) + b"@%d" % at_ms] = start
+                self.all_starts.setdefault(gate, []).append(start)
 
     def forget_start(self, job: Taken) -> None:
         for starts in self.starts.values():
@@ -370,7 +395,8 @@ class Walk:
             known.body = b"again:" + job.id
 
     def outcome(self, job: Taken) -> Item:
-        record, choice = lines.held(job.token), self.random.random()
+        """How an attempt ends: as its marks demand, else by chance."""
+        record = lines.held(job.token)
         if job.mark == b"limited":
             return tools.ended(job) if record and record.on_limit == "d" else tools.buried(job)
         if record and 0 < record.expires_ms <= record.taken_ms:
@@ -378,28 +404,27 @@ class Walk:
         if job.deliveries > MOST_DELIVERIES:
             return tools.buried(job, "stalled")
         lane = record.lane if record else 2
-        if choice < 0.6:
-            return tools.completed(job)
-        if choice < 0.7:
-            return tools.retried(job, self.random.choice(["+0", "+5", "+30"]), lane)
-        if choice < 0.75:
-            return tools.buried(job)
-        if choice < 0.8:
-            return tools.ended(job)
-        if choice < 0.86:
-            return self.random.choice([tools.released(job), Item(b"U", job.id, job.token)])
-        if choice < 0.9:
-            return tools.parked(job, lane=lane)
+        ways: list[tuple[Callable[[], Item], int]] = [
+            (lambda: tools.completed(job), 60),
+            (lambda: tools.retried(job, self.random.choice(["+0", "+5", "+30"]), lane), 10),
+            (lambda: tools.buried(job), 5),
+            (lambda: tools.ended(job), 5),
+            (lambda: tools.released(job), 4),
+            (lambda: Item(b"U", job.id, job.token), 4),
+            (lambda: tools.parked(job, lane=lane), 3),
+        ]
         rates = [gate for gate in record.gates if gate[0] in "rh"] if record else []
-        if rates and choice < 0.95:
-            return tools.limited(job, self.random.choice(rates), self.random.randint(1, 30))
+        if rates:
+            ways.append((lambda: tools.limited(job, self.random.choice(rates), self.random.randint(1, 30)), 5))
         if record is None or not (record.ordered or record.batch):
-            gates = (*(record.gates if record else ()), "x.block") if choice < 0.98 else ("h.slots", "r.keyed=1")
-            return tools.diverted(job, Flow(tuple(dict.fromkeys(gates))), lane)
-        return tools.completed(job)
+            known = record.gates if record else ()
+            gates = self.random.choice([(*known, "x.block"), (*known, "h.slots", "r.keyed=1")])
+            ways.append((lambda: tools.diverted(job, Flow(tuple(dict.fromkeys(gates))), lane), 4))
+        [way] = self.random.choices([way for way, _ in ways], [weight for _, weight in ways])
+        return way()
 
     async def wait(self) -> None:
-        await asyncio.sleep(self.random.choice([0.001, 0.003, 0.01]))
+        await asyncio.sleep(self.random.choice([0.001, 0.003, 0.01, 0.04]))
 
     async def promote(self) -> None:
         worker = self.random.choice(self.workers)
@@ -490,6 +515,7 @@ class Walk:
             assert await desk.replay(self.stage.store, [(job, 2, when, b"replayed")]) == "a"
             self.jobs[job].ends -= 1
             self.jobs[job].body = b"replayed"
+            self.jobs[job].seq = 0
 
     def has_key(self, job: str) -> bool:
         flow = self.jobs[job].flow
@@ -580,5 +606,3 @@ class Walk:
                     spent += other.cost
                     most = config["b"] + later * count / per if "b" in config else count
                     assert spent <= most + 1e-6, f"{gate}: {spent} starts within {later} ms"
-
-

@@ -10,9 +10,9 @@ from streamq import CircuitBreaker, Context, Fixed, Keep, Queue, Worker
 
 
 class Provider:
-    """Something that answers, or does not: down while its file ``down`` is there. It hangs while ``hang`` is there.
+    """Something that answers, or does not: down while the file ``down`` is there. It hangs while ``hang`` is there.
 
-    Every call leaves a line in ``calls``, at its begin and at its end: job, attempt, what, how many run in this process.
+    Every call leaves lines in ``calls``: what (begins, fails or ends), job, attempt.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,7 +49,7 @@ class Provider:
             self.most_while_down = max(self.most_while_down, self.running)
         try:
             await asyncio.sleep(seconds)
-            while (self.folder / "hang").exists():
+            while (self.folder / "hang").exists():  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.005)
             if self.is_down:
                 self._note("fails", ctx)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ from streamq import (
     JobState,
     Queue,
     RateLimit,
+    RateLimited,
     Retry,
     Snooze,
     Worker,
@@ -628,6 +630,36 @@ async def test_a_killed_workers_items_run_again_together(server: Server, prefix:
     await queue.aclose()
 
 
+@pytest.mark.timeout(90)
+async def test_an_item_that_two_workers_vanished_with_runs_alone(server: Server, prefix: str, tmp_path: Path) -> None:
+    """So that a poisonous one takes no others along."""
+    file = tmp_path / "calls"
+    hold = file.with_suffix(".hold")
+    hold.touch()
+    queue = batchers.make(server.url, prefix, file)
+    jobs = [await queue.enqueue("sync", {"item": n}) for n in range(3)]
+    for stalls in range(2):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.worker.batchers", server.url, prefix, str(file), cwd=ROOT
+        )
+        try:
+            begun = f"0 1 2 | {stalls}\n"
+            await until(functools.partial(_is_written, file, begun), begun)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+    hold.unlink()
+    async with Worker(queue, lease=1.5):
+        await settled([*jobs])
+    assert sorted(file.read_text().splitlines()[2:]) == ["0 | 2", "1 | 2", "2 | 2"]
+    assert (await queue.counts()).completed == 3
+    await queue.aclose()
+
+
+def _is_written(file: Path, line: str) -> bool:
+    return file.exists() and line in file.read_text()
+
+
 # -- limits ----------------------------------------------------------------------------------------------------------
 
 
@@ -661,6 +693,24 @@ async def test_a_rate_counts_a_batch_as_one_start(queue: Queue) -> None:
         await settled([*jobs])
     assert len(starts) == 4
     assert 0.4 < starts[2] - starts[0] < 3, "two at once, then two more half a second later"
+
+
+async def test_one_item_meets_the_limit_of_the_provider(queue: Queue) -> None:
+    attempts: list[tuple[int, int]] = []
+
+    @queue.batch_handler("sync", size=3, wait=0.1, rate_limit=RateLimit(100))
+    async def sync(ctx: BatchContext, items: list[int]) -> None:
+        attempts.extend((number, item.attempt) for number, item in zip(items, ctx.items, strict=True))
+        if len(attempts) == 3:
+            ctx.fail(1, RateLimited(after=0.3))
+
+    jobs = [await sync.enqueue(n) for n in range(3)]
+    async with Worker(queue):
+        await settled([jobs[0], jobs[2]])
+        again = time.monotonic()
+        await settled([jobs[1]])
+    assert 0.2 < time.monotonic() - again < 3
+    assert attempts == [(0, 1), (1, 1), (2, 1), (1, 1)]
 
 
 async def test_a_batch_is_one_place_of_its_worker(queue: Queue, gate: Gate) -> None:

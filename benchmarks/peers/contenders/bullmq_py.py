@@ -1,8 +1,8 @@
 """BullMQ for Python.
 
-Settings: concurrency=100 (default 1; its one connection carries a call at a time, so it changes little);
-lockDuration and stalledInterval 30 s, its defaults; completed jobs are kept for ever, its default. Acknowledges after the
-run. Bulk is ``addBulk``.
+Settings: concurrency=100 (default 1; its one connection carries a call at a time, so it changes little); lockDuration
+and stalledInterval 30 s, its defaults; completed jobs are kept for ever, its default. Acknowledges after the run. Bulk
+is ``addBulk``.
 """
 
 from __future__ import annotations

@@ -36,7 +36,11 @@ class Peer(peer.Peer):
         TASKS[job].apply_async((number, peer.BODY), eta=None if due is None else datetime.fromtimestamp(due, UTC))
 
     def work(self) -> None:
-        pool = ["--pool=prefork", "--concurrency=2"] if PREFORK else ["--pool=threads", f"--concurrency={peer.CONCURRENCY}"]
+        pool = (
+            ["--pool=prefork", "--concurrency=2"]
+            if PREFORK
+            else ["--pool=threads", f"--concurrency={peer.CONCURRENCY}"]
+        )
         app.worker_main(
             ["worker", *pool, "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=ERROR"]
         )

@@ -1,8 +1,8 @@
 """repid with its Redis Streams server.
 
-Settings: tasks_limit=100; batch_size=100 instead of 10, so that one read fills the slots; claim_interval=5 s, because at
-its default (0) nobody takes over the messages of a crashed worker; min_idle_ms 60,000, its default. Acknowledges after
-the run; never deletes an entry; has neither delays (on Redis) nor a call for many messages.
+Settings: tasks_limit=100; batch_size=100 instead of 10, so that one read fills the slots; claim_interval=5 s, because
+at its default (0) nobody takes over the messages of a crashed worker; min_idle_ms 60,000, its default. Acknowledges
+after the run; never deletes an entry; has neither delays (on Redis) nor a call for many messages.
 """
 
 from __future__ import annotations

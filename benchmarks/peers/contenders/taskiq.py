@@ -1,10 +1,10 @@
 """taskiq with RedisStreamBroker of taskiq-redis, the one of its brokers that acknowledges.
 
-Settings: max_async_tasks=100 (its default); max_prefetch=100, so that slots need not wait for a read;
-xread_count=100 (default); no result backend (default). Acknowledges after the run (``when_saved``, default); idle_timeout
-10 minutes, its default. Worker by ``run_receiver_task``, its documented way without the command line, so that the event
-loop is the one asked for; its command line takes uvloop wherever that is installed. Delays need its separate scheduler
-process, which is not measured. It has no call for many jobs.
+Settings: max_async_tasks=100 (its default); max_prefetch=100, so that slots need not wait for a read; xread_count=100
+(default); no result backend (default). Acknowledges after the run (``when_saved``, default); idle_timeout 10 minutes,
+its default. Worker by ``run_receiver_task``, its documented way without the command line, so that the event loop is the
+one asked for; its command line takes uvloop wherever that is installed. Delays need its separate scheduler process,
+which is not measured. It has no call for many jobs.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ class Taskiq(peer.Peer):
 
     def work(self) -> None:
         peer.run(
-            run_receiver_task(
-                broker, max_async_tasks=peer.CONCURRENCY, max_prefetch=peer.CONCURRENCY, run_startup=True
-            )
+            run_receiver_task(broker, max_async_tasks=peer.CONCURRENCY, max_prefetch=peer.CONCURRENCY, run_startup=True)
         )
 
 

@@ -90,3 +90,15 @@ async def several(given: Sequence[str], options: dict[str, Any]) -> list[str]:
     if not given:
         raise click.UsageError("name the queues, or say --all")
     return [await known(name, options) for name in given]
+
+
+async def clear_prefix(queue: Queue) -> None:
+    """Delete every key that begins with the queue's prefix: for those who made a prefix of their own."""
+    store = (await queue.stores())[0]
+    cursor: Any = b"0"
+    while True:
+        cursor, keys = await store.call((b"SCAN", cursor, b"MATCH", f"{queue.prefix}:*", b"COUNT", 1000))
+        if keys:
+            await store.call((b"UNLINK", *keys))
+        if cursor == b"0":
+            return

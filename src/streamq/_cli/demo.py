@@ -16,6 +16,7 @@ import click
 from .. import Counts, Queue, Worker
 from .._embedded import attach
 from ..settings import url_from_environment
+from .connect import clear_prefix
 from .demo_load import Load, percentile
 from .demo_view import Moment, view
 from .options import Command, chosen
@@ -71,7 +72,7 @@ async def _run(url: str, where: str, options: dict[str, Any]) -> None:
         elapsed = time.monotonic() - began
         await _summary(load, elapsed, options)
     finally:
-        await _clean_up(queue)
+        await clear_prefix(queue)
         await queue.aclose()
 
 
@@ -135,15 +136,3 @@ async def _summary(load: Load, elapsed: float, options: dict[str, Any]) -> None:
 
 def _why(errors: Any) -> str:
     return f"{errors[-1].type.rpartition('.')[2]}: {errors[-1].message}" if errors else "?"
-
-
-async def _clean_up(queue: Queue) -> None:
-    """Delete the demo's keys: all that begin with its own prefix."""
-    store = (await queue.stores())[0]
-    cursor: Any = b"0"
-    while True:
-        cursor, keys = await store.call((b"SCAN", cursor, b"MATCH", f"{queue.prefix}:*", b"COUNT", 1000))
-        if keys:
-            await store.call((b"UNLINK", *keys))
-        if cursor == b"0":
-            return

@@ -56,6 +56,7 @@ COMMANDS = {
     "blocks": Place("blocks", "blocks", "List the blocks in force."),
     "dedup": Place("dedup", "dedup", "Look at dedup keys, and release them."),
     "drain": Place("control", "drain", "Remove what waits and has not started."),
+    "bench": Place("bench", "bench", "Measure how fast this machine and that server are."),
     "health": Place("health", "health", "Tell whether all is well, as an exit code."),
 }
 ALIASES = {"enqueue": "send"}

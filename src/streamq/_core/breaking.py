@@ -34,20 +34,20 @@ def checked_handlers(value: object) -> frozenset[str]:
     return frozenset(names.checked("handlers", one) for one in given)
 
 
-def checked_errors(name: str, value: Any) -> Callable[[Exception], bool]:
+def checked_errors(name: str, value: object) -> Callable[[Exception], bool]:
     """Return what says whether an error counts; ``name`` is the breaker's, for the log. It never raises."""
-    kinds = cast("tuple[Any, ...]", value if isinstance(value, tuple) else (value,))
+    given = cast("Any", value)
+    kinds: tuple[Any, ...] = given if isinstance(value, tuple) else (given,)
     if kinds and all(isinstance(one, type) and issubclass(one, Exception) for one in kinds):
         own = any(issubclass(one, StreamqError) for one in kinds)
         # Our own server being away is a ConnectionError, but says nothing of a provider.
         return lambda error: isinstance(error, kinds) and (own or not isinstance(error, StreamqError))
     if isinstance(value, tuple | type) or not callable(value):
-        given = cast("Any", value)
         raise ConfigError("on", given, "give exception classes, such as (ConnectionError, TimeoutError), or a function")
 
     def asked(error: Exception) -> bool:
         try:
-            return bool(value(error))
+            return bool(given(error))
         except Exception:
             log.exception("on= of circuit breaker %s failed", name, extra={"event": "breaker_on_failed"})
             return False

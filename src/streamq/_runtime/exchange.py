@@ -10,16 +10,15 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
 
-from .._core.lanes import LaneOrder
 from .._store import verbs as _verbs
 from .._store.clock import ServerClock
 from .._store.link import Command, Reply, ReplyError, as_reply_error
 from .._store.verbs import MAX_ITEMS, Item, TickInput, WorkerVerbs
-from ..errors import StreamqError
+from .asking import Asking
 from .attempt import Attempt
+from .host import Host, Limits
 from .lifeline import Lifeline
 from .settler import Settler
 from .slots import Slots
@@ -39,38 +38,6 @@ FIRST_BITE = 8
 Add = Callable[[Command, Callable[[Reply], None]], None]
 
 
-class Host(Protocol):
-    """What an exchange asks of its worker."""
-
-    def learn(self, rules: Mapping[bytes, bytes]) -> None:
-        """Take note of the blocks and limits set live; called before the jobs that came with them are begun."""
-        ...
-
-    def heartbeat(self) -> bytes:
-        """Return what people shall see of this worker."""
-        ...
-
-    def names(self) -> Sequence[str]:
-        """Return what parked jobs may be called that we can run."""
-        ...
-
-    def error_text(self, reply: ReplyError) -> StreamqError:
-        """Return an error reply as an error for people."""
-        ...
-
-
-class Limits:
-    """What an exchange needs to know of its worker. ``lease`` in seconds; dead_count -1 and dead_age_ms 0: no bound."""
-
-    __slots__ = ("dead_age_ms", "dead_count", "lease", "max_stalls")
-
-    def __init__(self, lease: float, max_stalls: int, dead_count: int, dead_age_ms: int) -> None:
-        self.lease: float = lease
-        self.max_stalls: int = max_stalls
-        self.dead_count: int = dead_count
-        self.dead_age_ms: int = dead_age_ms
-
-
 class Exchange:
     """Joins one worker to one queue partition."""
 
@@ -85,7 +52,7 @@ class Exchange:
         self.hungry: bool = True
         self.stopping: bool = False
         self.paused: bool = False
-        self.lanes: LaneOrder = LaneOrder()
+        self.asking: Asking = Asking(verbs)
         self.settler: Settler = Settler(verbs)
         self.table: Table = Table(slots, self.settler, self.wake, limits.lease)
         self._verbs = verbs
@@ -101,8 +68,6 @@ class Exchange:
         self._next_tick = 0.0
         self._next_purge = time.monotonic() + 5.0
         self._due = float("inf")
-        self._alarm = float("inf")
-        self._epoch = b""
         self._holds_turn = False
         self._no_sweep_before = 0.0
         self._ghosts_suspected = False
@@ -261,7 +226,7 @@ class Exchange:
         loop = asyncio.get_running_loop()
         self._waker = loop.create_future()
         due = float("inf") if self.stopping else self._due  # nothing is promoted any more
-        until = min(self._next_tick, due, self._alarm) - time.monotonic()
+        until = min(self._next_tick, due, self.asking.alarm) - time.monotonic()
         timer = loop.call_later(max(0.0, until), self.wake)
         try:
             await self._waker
@@ -290,8 +255,8 @@ class Exchange:
         if now >= self._due and not self.stopping:
             add(self._verbs.promote(), self._promoted)
             self.hungry = True  # what becomes due is fetched in the same round trip
-        if now >= self._alarm:
-            self._alarm = float("inf")
+        if now >= self.asking.alarm:
+            self.asking.alarm = float("inf")
             self.hungry = not self.stopping
         if now >= self._next_tick:
             add(self._verbs.tick(self._tick_input(now)), lambda reply: self._ticked(reply, now))
@@ -333,13 +298,9 @@ class Exchange:
             if part:
                 add(self._verbs.unpark(want, part), lambda reply: self._unparked(reply, asked))
         if self.hungry:
-            order = self.lanes.next(want, asked)
-            if self._verbs.knows_lines:
-                free = max(want, self._slots.free - self.table.ready)
-                take = self._verbs.take(want, order, free, self._slots.concurrency, self._epoch)
-                add(take, lambda reply: self._offered(reply, asked))
-            else:
-                add(self._verbs.fetch(want, order), lambda reply: self._fetched(reply, asked))
+            took = self._verbs.knows_lines
+            command = self.asking.command(want, self._slots.free - self.table.ready, self._slots.concurrency, asked)
+            add(command, lambda reply: self._fetched(reply, asked, took=took))
 
     def _want(self) -> int:
         """How many jobs to ask for. Saturated workers may hold a tenth more than they run, so that no place waits."""
@@ -394,31 +355,12 @@ class Exchange:
                 when = str(item.args[0])
                 self._set_due(int(when[1:]) + (self.clock.now_ms() if when[0] == "+" else 0))
 
-    def _fetched(self, reply: Reply, asked: float) -> None:
+    def _fetched(self, reply: Reply, asked: float, *, took: bool) -> None:
         if self._failed(reply):
             return
-        fetched = _verbs.read_fetched(reply)
+        fetched = self.asking.read(reply, self.host, asked, took=took)
         if fetched.why == "flow":
-            self._verbs.knows_lines = True
             return  # still hungry: asked again in the other way
-        if not self.lanes.is_plain:
-            self.lanes.walked(*_verbs.read_walk(reply), asked)
-        self._got(fetched, asked)
-
-    def _offered(self, reply: Reply, asked: float) -> None:
-        if self._failed(reply):
-            return
-        offer = _verbs.read_offer(reply, self._epoch)
-        if offer.rules is not None:
-            self._epoch = offer.epoch
-            self.host.learn(offer.rules)
-        if not self.lanes.is_plain:
-            adopted = len(offer.fetched.jobs) - sum(one.jobs for one in offer.walk)
-            self.lanes.walked(max(0, adopted), offer.walk, asked)
-        self._alarm = time.monotonic() + offer.alarm_ms / 1000 if offer.alarm_ms >= 0 else float("inf")
-        self._got(offer.fetched, asked)
-
-    def _got(self, fetched: _verbs.Fetched, asked: float) -> None:
         self.clock.heard(fetched.now_ms)
         self._was_full = fetched.why == "full"
         self.paused = fetched.why == "paused"

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
+
+import msgspec
 
 from .._core import envelope as _wire
 from .._core import options as _options
 from .._core.flow import Flow
 from .._core.rules import Rules
+from .._core.signature import enc_hook
 from .._store import lines
 from .._store.lines import LineRecord
 from .._store.verbs import Item
-from ..errors import StreamqError
+from ..errors import InvalidPayload, StreamqError
 from .attempt import Attempt
 
 log = logging.getLogger("streamq.worker")
@@ -105,10 +109,19 @@ def _with(flow: Flow | None, extra: tuple[str, ...]) -> Flow:
 
 
 def _plain(attempt: Attempt) -> object:
+    """Return the arguments as plain data, those left at their defaults included; None when they cannot be read."""
+    spec = attempt.spec
     try:
-        return _wire.plain(attempt.envelope.args)
+        given = _wire.plain(attempt.envelope.args)
     except _wire.MALFORMED:
         return None
+    left_out = [name for name in spec.signature.names if name not in given] if spec and isinstance(given, dict) else []
+    if spec is None or not left_out:
+        return given
+    with suppress(InvalidPayload, TypeError):  # then by what was sent: its handler will refuse it
+        decoded = spec.signature.decode(attempt.envelope.args)
+        given |= {name: msgspec.to_builtins(getattr(decoded, name), enc_hook=enc_hook) for name in left_out}
+    return given
 
 
 def _lane(attempt: Attempt, held: LineRecord | None) -> int:

@@ -44,12 +44,15 @@ class Settling:
             return Item(b"U", attempt.id, attempt.token)  # it had started: what it spent of a rate stays spent
         if attempt.why == "cancel" and isinstance(error, asyncio.CancelledError):
             return self.ended(attempt, JobState.CANCELLED, "cancelled while it ran")
-        if isinstance(error, Held):
-            self._say(logging.INFO, "job held", "held", attempt, gate=error.gate)
-            return sent_to(attempt, error.gate)
+        if isinstance(error, Held | Unreadable):
+            return self._unbegun(attempt, error)
+        return self._failed(attempt, error, trace)
+
+    def _unbegun(self, attempt: Attempt, error: Held | Unreadable) -> Item:
         if isinstance(error, Unreadable):
             return self.buried(attempt, "invalid payload", str(error), "InvalidPayload")
-        return self._failed(attempt, error, trace)
+        self._say(logging.INFO, "job held", "held", attempt, gate=error.gate)
+        return sent_to(attempt, error.gate)
 
     def _completed(self, attempt: Attempt, value: Any) -> Item:
         spec, envelope = attempt.spec, attempt.envelope

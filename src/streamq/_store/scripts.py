@@ -22,7 +22,7 @@ def _flow(*parts: str) -> tuple[str, ...]:
     return tuple(f"flow/_{part}.lua" for part in parts)
 
 
-_FLOW = _flow("open", "rate", "spend", "gates", "record", "lines", "arrive", "leave", "save")
+_FLOW = _flow("open", "rate", "spend", "gates", "record", "lines", "fair", "arrive", "leave", "save")
 
 # verb -> files put in front of it. Everything but what adds jobs may run while memory is short: it frees memory.
 VERBS: dict[str, tuple[str, ...]] = {

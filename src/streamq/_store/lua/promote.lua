@@ -37,7 +37,8 @@ if #ids > 0 then
     local row, body = rows[n], found[n]
     local is_delayed = row and string.sub(row, 1, 1) == 'd'
     local in_line = is_delayed and body and #row > 2
-    if flow and #ARGV > 3 and row and string.sub(row, 1, 1) == 'f' and flow.hasten(row) then promoted = promoted + 1 end
+    local is_held = flow and #ARGV > 3 and row and string.sub(row, 1, 1) == 'f'
+    if is_held and flow.hasten(id, row) then promoted = promoted + 1 end
     if in_line and flow then
       places[#places + 1] = id
       places[#places + 1] = flow.add(id, string.sub(row, 2, 2), flow.record_of(row))

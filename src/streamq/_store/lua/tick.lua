@@ -106,7 +106,9 @@ end
 forget_silent(lanes, KEYS[12], beats, now - 600000)
 forget_old(KEYS[15], KEYS[16], tonumber(ARGV[10]), now)
 
-if flow and (flow.save() or flow.is_ready()) then waiting = 1 end
+-- Who swept may have no room any more for what went back into lines.
+if flow and flow.save() and not m[2] then ring(KEYS[14]) end
+if flow and (flow.is_ready() or flow.is_late()) then waiting = 1 end
 local turn = m[3]
 local holder_beat = turn and redis.call('ZSCORE', beats, turn)
 if not holder_beat or now - tonumber(holder_beat) > 6000 then

@@ -27,14 +27,8 @@ function flow.admit(env, id, lane, when, body, r, d)
   end
   if d then
     collect_dedup(env.index)
-    if closed then
-      -- A dropped job does not take the key, but learns whom it would have met.
-      local raw = redis.call('HGET', K.dedup, d[2])
-      local seen = raw and cmsgpack.unpack(raw)
-      if seen and row_now(env.index, seen[1]) then return 'met:' .. hex(seen[1]) end
-      return closed
-    end
-    local other, row, due = met(env, id, lane, when, body, r, d)
+    if d[1] == 'd' then closed = nil end -- it is not to begin now
+    local other, row, due = met(env, id, lane, when, body, r, d, closed)
     if other then
       if d[5] and row then env.raise(other, row, lane) end
       return 'met:' .. hex(other)

@@ -1,23 +1,4 @@
 -- Flow control: how a job gets into its line, and when the line has its turn.
-local function group_of(r)
-  for _, name in ipairs(r[R_GATES]) do
-    if string.sub(name, 1, 2) == 'g:' then return gate(name) end
-  end
-end
-
--- Start-time fair queueing: the tag is charged to the group, so that a hog's next job stands behind everybody who used
--- less than his share; E is the arrivals' clock, V the highest tag served.
-local function charge(l, r, arrival)
-  clock[2] = math.max(clock[2], clock[1])
-  if arrival then clock[2] = clock[2] + TICK end
-  local g = group_of(r)
-  -- A line of no group is one for itself.
-  if not g then return arrival and clock[2] or math.max(clock[2], l.tag + 1) end
-  local start = math.max(clock[2], g.finish)
-  g.finish = start + 1 / (g.conf.w or 1)
-  return start
-end
-
 local function member(lane, seq, id) return lane .. struct.pack('>I8', seq) .. id end
 flow.member = member
 
@@ -60,6 +41,7 @@ function flow.add(id, lane, r, held_until)
   redis.call('ZADD', K.jobs, l.number, member(lane, r[R_SEQ], id))
   for _, g in ipairs(r[R_GATES]) do gate(g).waiting = gate(g).waiting + 1 end
   if is_new then l.tag = charge(l, r, true) end
+  if l.state == 'h' and lane_number < l.lane then l.lane = lane_number end
   if held_until then
     local left, g = l.state == 'p' and gate(l.gate), no_envoy(l)
     if not is_new then out_of_place(l) end

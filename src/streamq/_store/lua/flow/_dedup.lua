@@ -41,8 +41,9 @@ local function put_off(env, id, lane, body, r, due)
   env.due(due)
 end
 
--- Returns the id of the job that this one met, or nil: then it is to be added, `when` as the third result.
-local function met(env, id, lane, when, body, r, d)
+-- Returns the id of the job that this one met, or nil: then it is to be added, `when` as the third result. One that is
+-- to be dropped (`closed`) does not take the key.
+local function met(env, id, lane, when, body, r, d, closed)
   local mode, key, ttl, max_wait = d[1], d[2], d[3], d[4]
   local raw = redis.call('HGET', K.dedup, key)
   local seen = raw and cmsgpack.unpack(raw)
@@ -66,6 +67,6 @@ local function met(env, id, lane, when, body, r, d)
       return seen[1]
     end
   end
-  redis.call('HSET', K.dedup, key, cmsgpack.pack({id, mode == 't' and now + ttl or 0, now}))
+  if not closed then redis.call('HSET', K.dedup, key, cmsgpack.pack({id, mode == 't' and now + ttl or 0, now})) end
   return nil, nil, when
 end

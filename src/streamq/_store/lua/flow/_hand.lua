@@ -70,16 +70,18 @@ local function hand_followers(l, leader, size)
   end
 end
 
-local function after_turn(l, r)
-  local batch, rest = r[R_BATCH], jobs_in(l)
+-- `more`: whether somebody else waited when a job without a batch was taken.
+local function after_turn(l, r, more)
+  local batch, rest = r[R_BATCH], more and 1 or 0
+  if batch then rest = jobs_in(l) end
   if rest == 0 then return drop(l) end
-  out_of_place(l)
   l.tag = charge(l, r, false)
   if batch and rest < batch[1] then
     local oldest = record_of(redis.call('HGET', index, string.sub(first_job(l), 10)))
     l.since = oldest and oldest[R_SINCE] or now
+    out_of_place(l)
     hold(l, math.max(now, batch_due(l, batch)))
   else
-    into_ring(l)
+    into_ring(l) -- it is there: its tag becomes another
   end
 end

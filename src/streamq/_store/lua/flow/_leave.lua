@@ -16,11 +16,12 @@ function flow.remove(id, row)
   return r
 end
 
--- By hand: an ordered line that is held for the backoff of its head goes on now. Whether there was one.
-function flow.hasten(row)
+-- By hand: an ordered line that is held for the backoff of this job, its head, goes on now. Whether there was one.
+function flow.hasten(id, row)
   local r = record_of(row)
   local l = r and not r[R_BATCH] and line(line_name(r))
   if not l or l.state ~= 'h' then return false end
+  if first_job(l) ~= member(string.sub(row, 2, 2), r[R_SEQ], id) then return false end
   out_of_place(l)
   into_ring(l)
   return true

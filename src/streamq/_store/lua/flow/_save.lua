@@ -34,6 +34,11 @@ end
 
 function flow.is_ready() return redis.call('EXISTS', unpack(K.rings, 0, 4)) > 0 end
 
+-- Whether an alarm went by unheard: the one who was told of it may have no room, or be gone.
+function flow.is_late()
+  return redis.call('ZCOUNT', K.clock, '-inf', whole(now - 200)) > 0
+end
+
 -- Writes everything back, nudges the gates that were freed; whether somebody who rests is to be told: there are ready
 -- lines that were not before, or an alarm that nobody knows of.
 function flow.save()

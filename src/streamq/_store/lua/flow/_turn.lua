@@ -11,7 +11,8 @@ end
 
 -- The first line of a ring has its turn. Returns the places that took: 0 when the line was stopped, moved or empty.
 function flow.try(l)
-  local head = first_job(l)
+  local two = redis.call('ZRANGE', K.jobs, l.number, l.number, 'BYSCORE', 'LIMIT', 0, 2)
+  local head = two[1]
   if not head then
     drop(l)
     return 0
@@ -37,7 +38,7 @@ function flow.try(l)
   for _, name in ipairs(r[R_GATES]) do
     local g = gate(name)
     local why, wait = blocked(g, l, r[R_COST])
-    if (why == 'rate' or why == 'queue' and g.conf.n) and r[R_LIMIT] ~= 'w' then
+    if (why == 'rate' or why == 'queue') and g.conf.n and r[R_LIMIT] ~= 'w' then
       hand_free(head, r, 'limited')
       return 1
     elseif why then
@@ -64,8 +65,7 @@ function flow.try(l)
     end
     if r[R_BATCH] then hand_followers(l, entry, r[R_BATCH][1]) end
   end
-  after_turn(l, r)
-  for _, name in ipairs(r[R_GATES]) do nudge(gate(name)) end
+  after_turn(l, r, two[2])
   if from then nudge(from) end
   return 1
 end
