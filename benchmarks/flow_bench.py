@@ -183,7 +183,9 @@ async def precision(server: Server, count: int, seconds: float) -> dict[str, flo
     }
 
 
-async def fairness(server: Server, number: int, rate: int, *, hog: bool, group: Group, seconds: float) -> dict[str, Any]:
+async def fairness(
+    server: Server, number: int, rate: int, *, hog: bool, group: Group, seconds: float
+) -> dict[str, Any]:
     """Return the waits of the small groups' jobs, ms, and what the hog got."""
     queue = Queue(f"f{number}", url=server.url, group=group)
     waits: list[float] = []

@@ -97,7 +97,9 @@ def alone(found: dict[str, dict[str, Any]]) -> str:
 
 def beside(name: str, one: dict[str, Any]) -> str:
     runs = len({record["run"] for record in one["records"]})
-    return CONTEST.format(**(one | {"runs": runs, "title": server(one), "chart": chart(name)})) + contest(one)
+    warned = "\n**A trial run with few jobs: no figure to quote.**\n" if one["quick"] else ""
+    told = CONTEST.format(**(one | {"runs": runs, "title": server(one), "chart": chart(name)}))
+    return told + warned + contest(one)
 
 
 def chart(name: str) -> str:

@@ -47,17 +47,18 @@ class _Process:
     """Figures of this process; a child made by fork starts its own."""
 
     log = -1
-    count: Any = None
+    count: memoryview | None = None
 
     def forget(self) -> None:
         self.log = -1
         self.count = None
 
-    def open(self) -> None:
+    def open(self) -> memoryview:
         where = os.open(FOLDER / f"count-{os.getpid()}", os.O_RDWR | os.O_CREAT)
         os.ftruncate(where, 8)
         self.log = os.open(FOLDER / f"log-{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.count = memoryview(mmap.mmap(where, 8)).cast("Q")
+        return self.count
 
 
 _here = _Process()
@@ -66,9 +67,10 @@ os.register_at_fork(after_in_child=_here.forget)
 
 
 def _done() -> None:
-    if _here.count is None:
-        _here.open()
-    _here.count[0] += 1
+    count = _here.count
+    if count is None:
+        count = _here.open()
+    count[0] += 1
 
 
 def _done_in_thread() -> None:

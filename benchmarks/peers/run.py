@@ -177,8 +177,9 @@ class Contest:
 
     def _keep(self, record: Results) -> None:
         self.results["records"].append(record)
-        said = record.get("figures") or record.get("unsupported") or record.get("error")
-        text = " ".join(f"{name}={value:,.4g}" for name, value in said.items()) if isinstance(said, dict) else said
+        found: dict[str, float] = record.get("figures", {})
+        told = " ".join(f"{name}={value:,.4g}" for name, value in found.items())
+        text = told or record.get("unsupported") or record.get("error")
         print(f"{record['run'] + 1} {record['contender']} {record['measure']}: {text}", file=sys.stderr, flush=True)
         self.save()
 
@@ -208,9 +209,9 @@ def show(results: Results) -> None:
             beside = f"  streamq is {ratio:,.2f}x" if ratio is not None and contender != "streamq" else ""
             print(f"  {contender:16} {value:>14,.2f}{beside}")
     rest: dict[str, dict[str, float]] = {**results["own"], "redis-benchmark, XADD/s": results["limits"]}
-    for name, found in rest.items():
+    for title, found in rest.items():
         if found:
-            print(f"\n{name}")
+            print(f"\n{title}")
             for what, value in found.items():
                 print(f"  {what:48} {value:>14,.2f}")
 

@@ -71,7 +71,8 @@ class Job(Generic[R_co]):
 
     created: False when nothing was added: a job of that custom id exists already, its dedup key was met, or it was
     refused. met: id of the job that its dedup key met, which then is the job of this handle; else None. refused:
-    "limited" (``on_limit="drop"``) or "conflict" (``on_conflict="drop"``) when it was dropped, and no job exists; else None.
+    "limited" (``on_limit="drop"``) or "conflict" (``on_conflict="drop"``) when it was dropped, and no job exists; else
+    None.
     """
 
     __slots__ = ("_acknowledged", "_home", "_returns", "created", "id", "met", "refused")

@@ -19,8 +19,8 @@ from ._core.options import HandlerOptions, JobOptions, Priority
 from ._core.signature import REFUSED, Signature, encode_value
 from ._core.units import Seconds
 from ._store import desk
+from ._store.entry import Entry
 from ._store.link import redacted
-from ._store.producer import Entry
 from ._store.session import Store
 from .batch import BatchHandler, DecorateBatch, spec_of
 from .controls import Controls

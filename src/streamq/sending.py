@@ -17,7 +17,7 @@ from ._core.ids import new_id
 from ._core.options import Checked
 from ._core.units import Seconds
 from ._store import lines
-from ._store.producer import Entry, Receipt, Refusal
+from ._store.entry import Entry, Receipt, Refusal
 from ._store.session import Store
 from .errors import ConfigError, EnqueueManyError, EnqueueUnknown, PayloadTooLarge, StreamqError
 from .job import Home, Job, JobSpec

@@ -7,9 +7,10 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -34,14 +35,15 @@ ISSUE = (
 )
 
 
-def record(contender: str, run: int = 0, **found: float) -> dict[str, Any]:
-    return {"contender": contender, "run": run, "measure": "drain", "figures": found}
+def record(contender: str, found: Mapping[str, float] | None = None, run: int = 0) -> dict[str, Any]:
+    return {"contender": contender, "run": run, "measure": "drain", "figures": found or {}}
 
 
 def made(*records: dict[str, Any], **own: dict[str, float]) -> dict[str, Any]:
     medians = figures.medians(records)
     return {
         "kind": "redis7",
+        "quick": False,
         "server": "7.0.15",
         "python": "3.11.7",
         "cores": 2,
@@ -58,12 +60,12 @@ def made(*records: dict[str, Any], **own: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def drawn(picture: str) -> ElementTree.Element:
+def drawn(picture: str) -> ET.Element:
     """Parse a picture: it must be well-formed."""
-    return ElementTree.fromstring(picture)  # noqa: S314 - we drew it
+    return ET.fromstring(picture)  # noqa: S314 - we drew it
 
 
-GOOD = {
+GOOD: dict[str, dict[str, float]] = {
     "streamq": {
         "drain": 80_000,
         "drain_cpu": 11.0,
@@ -92,7 +94,7 @@ GOOD = {
     "repid": {"drain": 8600, "start_p99": 1.5},
     "celery": {"drain": 1200, "start_p99": 4.8},
 }
-OWN_GOOD = {
+OWN_GOOD: dict[str, dict[str, float]] = {
     "blocked": {"starts": 1.0},
     "idlers": {"1 idle workers, us": 60.0, "100 idle workers, us": 66.0},
     "imports": {"import streamq, ms": 9.0, "streamq --help, ms": 90.0},
@@ -107,7 +109,7 @@ OWN_GOOD = {
 
 
 def test_medians_and_ranges_are_of_the_runs_that_have_figures() -> None:
-    records = [record("a", n, drain=value) for n, value in enumerate((10, 50, 20))]
+    records = [record("a", {"drain": value}, n) for n, value in enumerate((10, 50, 20))]
     records.append({"contender": "a", "run": 3, "measure": "drain", "error": "it hung"})
     assert figures.medians(records) == {"a": {"drain": 20}}
     assert figures.ranges(records) == {"a": {"drain": (10, 50)}}
@@ -134,7 +136,7 @@ def test_percentiles(share: float, value: float) -> None:
 
 
 def test_budgets_hold_and_break() -> None:
-    good = made(*[record(name, **found) for name, found in GOOD.items()], **OWN_GOOD)
+    good = made(*[record(name, found) for name, found in GOOD.items()], **OWN_GOOD)
     lines = budgets.lines(good)
     assert [line for line in lines if line.holds is not True] == []
     worse = ("10^6", "100 idle", "32 workers", "starts", "ms")
@@ -143,7 +145,7 @@ def test_budgets_hold_and_break() -> None:
         for measure, found in OWN_GOOD.items()
     }
     slow = {name: value * 9 if not figures.FIGURES[name].more else value / 9 for name, value in GOOD["streamq"].items()}
-    bad = made(*[record(name, **found) for name, found in {**GOOD, "streamq": slow}.items()], **own)
+    bad = made(*[record(name, found) for name, found in {**GOOD, "streamq": slow}.items()], **own)
     held = {line.what for line in budgets.lines(bad) if line.holds}
     assert held == {"no-op drain: of a bare redis-py loop, uvloop", "5 ms handlers, uvloop"}
 
@@ -154,13 +156,13 @@ def test_a_budget_nobody_measured_is_neither_held_nor_broken() -> None:
 
 
 def test_an_early_job_breaks_the_budget_of_lateness() -> None:
-    lines = budgets.lines(made(record("streamq", late_p50=0.5, late_min=-0.2)))
+    lines = budgets.lines(made(record("streamq", {"late_p50": 0.5, "late_min": -0.2})))
     assert [line.holds for line in lines if "never early" in line.promised] == [False]
 
 
 def test_page_and_chart_are_written_from_the_results(tmp_path: Path) -> None:
-    records = [record(name, run, **found) for name, found in GOOD.items() for run in range(2)]
-    records += [record("repid", 2, drain=30_000), {**record("arq"), "figures": {}, "unsupported": "it was not there"}]
+    records = [record(name, found, run) for name, found in GOOD.items() for run in range(2)]
+    records += [record("repid", {"drain": 30_000}, 2), {**record("arq"), "unsupported": "it was not there"}]
     (tmp_path / "results" / "peers").mkdir(parents=True)
     (tmp_path / "results" / "peers" / "redis7.json").write_text(json.dumps(made(*records, **OWN_GOOD)))
     (tmp_path / "results" / "flow.json").write_text("{}")  # another benchmark's: not for this page
@@ -178,7 +180,7 @@ def test_page_and_chart_are_written_from_the_results(tmp_path: Path) -> None:
 
 
 def test_bars_are_sorted_and_none_is_longer_than_its_panel() -> None:
-    results = made(*[record(name, **found) for name, found in GOOD.items()])
+    results = made(*[record(name, found) for name, found in GOOD.items()])
     panels = dict(chart.panels(results))
     assert [bar.name for bar in panels["drain"]][::6] == ["bare:uvloop", "celery"]
     assert [bar.name for bar in panels["drain_cpu"]] == ["bare", "streamq"]

@@ -19,7 +19,8 @@ from streamq._core.envelope import Envelope
 from streamq._runtime import exchange
 from streamq._store.keys import Keys
 from streamq._store.link import Link, Reply
-from streamq._store.verbs import Item, Settings, Taken, TickInput, WorkerVerbs, read_adopted, read_fetched, read_ticked
+from streamq._store.replies import Taken, read_adopted, read_fetched, read_ticked
+from streamq._store.verbs import Item, Settings, TickInput, WorkerVerbs
 from tests.faults.scene import Scene, until
 from tests.servers import Server
 

@@ -16,9 +16,6 @@ Problems = Iterator[str]
 ENDINGS = frozenset("cCbe")
 """Verbs that end a job."""
 
-LATE = 0.002
-"""Seconds by which two notes of one process may be apart: what is written later happened no earlier than that."""
-
 
 class Run(NamedTuple):
     """One run of a job. ``start``, ``end`` in seconds by the monotonic clock; ``taken``: ms by the server's."""
@@ -261,17 +258,13 @@ def order(play: Play, runs: Sequence[Run]) -> Problems:
         mine = [run for run in runs if run.key == key]
         last = {run.job: run.start for run in mine}
         for before, after in pairwise(mine):
-            if before.job != after.job and last[before.job] > after.start and not _may_come_back(play, before.job):
+            if before.job != after.job and last[before.job] > after.start and before.job not in play.replayed:
                 yield f"ordered group {key}: job {after.n} ran between two runs of job {before.n}"
         if play.names & REORDERING:
             continue
         firsts = list(dict.fromkeys(run.n for run in mine))
         if firsts != sorted(firsts):
             yield f"ordered group {key} ran as {firsts}"
-
-
-def _may_come_back(play: Play, job: str) -> bool:
-    return job in play.replayed
 
 
 REORDERING = frozenset({"delay", "at", "chunks", "schedule", "dedup-debounce"})
@@ -310,6 +303,8 @@ def bounds(play: Play, runs: Sequence[Run]) -> Problems:
         yield f"{play.deepest} jobs unsettled, max_pending={MAX_PENDING}"
     if "max-pending" not in play.names and any(one.refused == "QueueFull" for one in play.sent):
         yield "refused by a bound that is not there"
+    if "breaker" in play.names and not play.opened:
+        yield "the breaker did not open"
     if any(play.again):
         yield "a second job of one id was added"
     if "custom-id" in play.names and any(one.id != f"job-{one.n}" for one in play.sent if one.created):

@@ -60,8 +60,8 @@ def _when_odd(**options: Any) -> Callable[[int], Options]:
 class Feature:
     """One feature. ``says``: the reference page's words for it, with the option by which it is asked for.
 
-    ``queue``, ``handler`` and ``job(n)`` are options. ``way``: how its jobs enter the queue, if not one by one.
-    ``uses``: what else it takes for itself, such that two features that do cannot be had by one job.
+    ``kind``: what it has in common with its like, for the words. ``queue``, ``handler`` and ``job(n)`` are options.
+    ``way``: how its jobs enter the queue, if not one by one.
     """
 
     name: str

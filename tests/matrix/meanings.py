@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from streamq.errors import ConfigError, ConflictingOptions
-from tests.matrix.features import BY_NAME, FEATURES, PAIRS, Feature, twice
+from tests.matrix.features import FEATURES, PAIRS, Feature, twice
 
 ANY = "*"
 TIMES = "delay", "schedule"
@@ -256,8 +256,3 @@ def _page() -> Iterator[str]:
         for words, names in said.items():
             yield f"| {', '.join(names)} | {words} |"
     yield ""
-
-
-def feature(name: str) -> Feature:
-    """A feature by its name."""
-    return BY_NAME[name]

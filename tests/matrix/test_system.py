@@ -20,7 +20,7 @@ from tests.matrix.checks import ENDINGS, over
 from tests.matrix.crew import Crew
 from tests.matrix.delivery import DIGEST, OF_QUEUE, OF_TENANT, SENDGRID, TICKS, TWILIO, Delivery, Event
 from tests.matrix.world import Book
-from tests.servers import StartServer
+from tests.servers import Server, ServerKind, StartServer
 from tests.store.snapshot import names
 from tests.worker.helpers import until
 
@@ -55,7 +55,7 @@ def runs_of(lines: Sequence[Line], killed: dict[int, float]) -> list[Run]:
             add(running.pop((line.pid, line.job)), line.at)
     for (pid, _), line in running.items():
         add(line, killed[pid])
-    return runs
+    return sorted(runs, key=lambda one: one.start)
 
 
 def most_at_once(runs: Sequence[Run]) -> int:
@@ -128,13 +128,17 @@ class Sending:
 @pytest.mark.parametrize(
     "kind", ["valkey", *(pytest.param(one, marks=pytest.mark.slow) for one in ("redis7", "redis8"))]
 )
-async def test_delivery_system(kind: Any, fresh_server: StartServer, tmp_path: Path) -> None:
+async def test_delivery_system(kind: ServerKind, fresh_server: StartServer, tmp_path: Path) -> None:
     server = fresh_server(kind, aof=True)
     (tmp_path / "delivery.json").write_text(json.dumps({"url": server.url, "prefix": "sys"}))
     system = Delivery(server.url, "sys", Book().note, tmp_path)
-    queue, keys, sending = system.queue, Keys("sys", "delivery"), Sending(system)
+    async with system.queue:
+        await play(system, server, tmp_path)
 
-    with Crew(tmp_path, module="tests.matrix.delivery") as crew:
+
+async def play(system: Delivery, server: Server, folder: Path) -> None:
+    queue, keys, sending = system.queue, Keys("sys", "delivery"), Sending(system)
+    with Crew(folder, module="tests.matrix.delivery") as crew:
         await crew.start("w1", "w2")
         system.down.touch()
         block = await queue.block(name="sms", where=Arg("n") < 6, reason="a look at these first")
@@ -174,7 +178,6 @@ async def test_delivery_system(kind: Any, fresh_server: StartServer, tmp_path: P
     latest = {run.more["contact"]: run.more["n"] for run in runs if run.more["handler"] == "profile"}
     assert latest == sending.profiles, "the last change of each profile ran last"
     await check_rest(system, server, keys)
-    await queue.aclose()
 
 
 async def breaker_opened(system: Delivery) -> bool:
@@ -242,7 +245,7 @@ def check_limits(runs: Sequence[Run], lines: Sequence[Line]) -> None:
     assert all(len({contact for _, contact in events}) == 1 for events in digests)
 
 
-async def check_rest(system: Delivery, server: Any, keys: Keys) -> None:
+async def check_rest(system: Delivery, server: Server, keys: Keys) -> None:
     """Nothing is used, nothing waits, and no key is left that is not documented."""
     queue = system.queue
     for gate in await queue.limits.list():

@@ -15,7 +15,8 @@ from streamq import BatchContext, CircuitBreaker, Context, Fatal, Fixed, Keep, Q
 from streamq._runtime.settler import Settler
 from streamq._runtime.table import Table
 from streamq._store.clock import ServerClock
-from streamq._store.verbs import Item, Taken
+from streamq._store.replies import Taken
+from streamq._store.verbs import Item
 from streamq.handler import BoundHandler
 from tests.ledger import Line
 from tests.matrix.features import BY_NAME, LIFE_BEFORE_REPLAY, Feature, merged

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from streamq._store.verbs import Taken
+from streamq._store.replies import Taken
 
 MAX_STALLS = 2
 ENDED = {"complete": "gone", "complete with a value": "record", "bury": "dead", "end": "record"}

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 from streamq._core.flow import Flow
-from streamq._store import limits, lines
-from streamq._store import verbs as _verbs
+from streamq._store import limits, lines, replies
 from streamq._store.link import Command, Link, Reply, ReplyError
+from streamq._store.replies import Fetched, Offer, Promoted, Taken, Ticked
 from streamq._store.scripts import PROTOCOL, lines_script, script
 from streamq._store.session import Store
-from streamq._store.verbs import Fetched, Item, Offer, Promoted, Settings, Taken, Ticked, TickInput, WorkerVerbs
+from streamq._store.verbs import Item, Settings, TickInput, WorkerVerbs
 from tests.servers import Server
 from tests.store import snapshot
 from tests.store.snapshot import Snapshot
@@ -190,7 +190,7 @@ class Hand:
 
     async def fetched(self, want: int = 500, order: bytes = b"01234") -> Fetched:
         """Take jobs; the whole reply."""
-        return _verbs.read_fetched(await self._stage.call(self.verbs.fetch(want, order)))
+        return replies.read_fetched(await self._stage.call(self.verbs.fetch(want, order)))
 
     async def take(self, want: int = 500, **options: Any) -> list[Taken]:
         """Take jobs of lanes and lines, as a worker does on a queue with flow control."""
@@ -200,7 +200,7 @@ class Hand:
         """Take jobs of lanes and lines; the whole reply."""
         self.verbs.knows_lines = True
         reply = await self._stage.call(self.verbs.take(want, order, free, places, self.epoch))
-        offer = _verbs.read_offer(reply, self.epoch)
+        offer = replies.read_offer(reply, self.epoch)
         self.epoch = offer.epoch
         return offer
 
@@ -226,7 +226,7 @@ class Hand:
         """Tick; sweeps although the last sweep was a moment ago."""
         self._stage.server.command("HDEL", self._stage.keys.meta, "swept")
         said = TickInput(b"beat", lease_ms, free, max_stalls, suspects, sweep)
-        return _verbs.read_ticked(await self._stage.call(self.verbs.tick(said)))
+        return replies.read_ticked(await self._stage.call(self.verbs.tick(said)))
 
     async def renew(self, *jobs: Taken) -> str:
         """Renew leases; returns the answers."""
@@ -235,19 +235,19 @@ class Hand:
 
     async def promote(self, limit: int = 200) -> Promoted:
         """Promote what is due."""
-        return _verbs.read_promoted(await self._stage.call(self.verbs.promote(limit)))
+        return replies.read_promoted(await self._stage.call(self.verbs.promote(limit)))
 
     async def unpark(self, *names: str, want: int = 500) -> list[Taken]:
         """Take parked jobs of these names."""
-        return _verbs.read_unparked(await self._stage.call(self.verbs.unpark(want, names)))
+        return replies.read_unparked(await self._stage.call(self.verbs.unpark(want, names)))
 
     async def own_pending(self) -> set[bytes]:
         """List own pending entries."""
-        return _verbs.read_own_pending(await self._stage.call(self.verbs.own_pending()))
+        return replies.read_own_pending(await self._stage.call(self.verbs.own_pending()))
 
     async def adopt(self, *places: bytes) -> list[Taken]:
         """Adopt ghosts."""
-        return _verbs.read_adopted(await self._stage.call(self.verbs.adopt(places)))
+        return replies.read_adopted(await self._stage.call(self.verbs.adopt(places)))
 
     async def leave(self) -> int:
         """Leave; returns what is still held."""

@@ -15,7 +15,7 @@ from streamq._core.flow import Flow
 from streamq._core.rules import Rule
 from streamq._store import breakers, limits
 from streamq._store.breakers import Asked, Seen, What
-from streamq._store.verbs import Taken
+from streamq._store.replies import Taken
 from streamq.errors import ServerUnfit, VersionMismatch
 from tests.store.stage import ODD_IDS, Hand, Lined, Stage, completed, parked, released, retried
 

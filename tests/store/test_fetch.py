@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamq._store import verbs as _verbs
+from streamq._store import replies
 from tests.store.stage import Refusal, Stage, body_of, completed, released
 
 
@@ -50,7 +50,7 @@ async def test_the_walk_is_told_lane_by_lane(stage: Stage) -> None:
     await leaver.settle(released(await leaver.one()))
     await stage.enqueue(("a", "0", "0"), ("b", "3", "0"), ("c", "3", "0"))
     reply = await stage.call(stage.hand("w2").verbs.fetch(10, b"3:1 0:1 1:0 2:0 4:0"))
-    adopted, walk = _verbs.read_walk(reply)
+    adopted, walk = replies.read_walk(reply)
     assert adopted == 1
     assert [(one.lane, one.jobs) for one in walk] == [(3, 1), (0, 1), (3, 1)]
     assert all(0 <= one.age < 10 for one in walk)

@@ -7,7 +7,7 @@ import asyncio
 from streamq._core.flow import Batch, Flow
 from streamq._store import desk
 from streamq._store.lines import held
-from streamq._store.verbs import Taken
+from streamq._store.replies import Taken
 from tests.store.stage import Hand, Lined, Stage, completed, released, retried
 
 

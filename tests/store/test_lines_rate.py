@@ -9,7 +9,8 @@ import pytest
 from streamq._core.flow import Flow
 from streamq._core.limits import OnLimit
 from streamq._store import desk
-from streamq._store.verbs import Item, Taken
+from streamq._store.replies import Taken
+from streamq._store.verbs import Item
 from tests.store.lined import Config
 from tests.store.stage import Hand, Lined, Stage, completed, released, retried
 

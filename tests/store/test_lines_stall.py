@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamq._core.flow import Batch, Flow
 from streamq._store.lines import held
-from streamq._store.verbs import Taken
+from streamq._store.replies import Taken
 from tests.store.snapshot import counter
 from tests.store.stage import Hand, Lined, Outcome, Stage, buried, completed, released, retried
 

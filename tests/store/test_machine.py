@@ -20,7 +20,8 @@ from hypothesis.stateful import (
 )
 
 from streamq._store import desk
-from streamq._store.verbs import Item, Taken
+from streamq._store.replies import Taken
+from streamq._store.verbs import Item
 from tests.servers import Server
 from tests.store.model import Model
 from tests.store.snapshot import Snapshot

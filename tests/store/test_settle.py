@@ -6,7 +6,7 @@ import pytest
 
 from streamq._store import desk
 from streamq._store.link import Link
-from streamq._store.verbs import Taken
+from streamq._store.replies import Taken
 from tests.store.snapshot import counter
 from tests.store.stage import (
     EVERY_OUTCOME,

@@ -9,7 +9,7 @@ import pytest
 from streamq._core.flow import Batch, Flow
 from streamq._store import desk
 from streamq._store.lines import held
-from streamq._store.verbs import Taken
+from streamq._store.replies import Taken
 from tests.store.snapshot import Snapshot
 from tests.store.stage import Hand, Lined, Refusal, Stage, body_of, completed, released
 

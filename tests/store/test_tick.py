@@ -3,7 +3,8 @@
 import pytest
 
 from streamq._store import desk
-from streamq._store.verbs import Taken, TickInput, read_ticked
+from streamq._store.replies import Taken, read_ticked
+from streamq._store.verbs import TickInput
 from tests.store.snapshot import counter, pending_of
 from tests.store.stage import Refusal, Stage, body_of, completed, entry_of, parked, released
 

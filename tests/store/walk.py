@@ -15,7 +15,8 @@ from streamq._core.dedup import DedupPlan, Mode
 from streamq._core.flow import Batch, Flow
 from streamq._store import desk, lines
 from streamq._store.lines import LineRecord
-from streamq._store.verbs import Item, Taken, place_of
+from streamq._store.replies import Taken, place_of
+from streamq._store.verbs import Item
 from tests.store import lined
 from tests.store import stage as tools
 from tests.store.lined import Config

@@ -35,7 +35,7 @@ from streamq import (
     current_context,
 )
 from streamq._runtime.batch import units
-from streamq._store.verbs import Taken
+from streamq._store.replies import Taken
 from streamq.errors import ConfigError, ConflictingOptions, InvalidPayload, JobCancelled, JobDead, JobExpired
 from tests.servers import Server
 from tests.worker import batchers

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from .._core.lanes import LaneOrder
-from .._store import verbs as _verbs
+from .._store import replies
 from .._store.link import Command, Reply
-from .._store.verbs import Fetched, WorkerVerbs
+from .._store.replies import Fetched
+from .._store.verbs import WorkerVerbs
 from .host import Host
 
 
@@ -34,15 +35,15 @@ class Asking:
         """Read the answer of a take, or of a fetch; ``why`` "flow" of a fetch says: ask anew, by take."""
         if took:
             return self._read_offer(reply, host, asked)
-        fetched = _verbs.read_fetched(reply)
+        fetched = replies.read_fetched(reply)
         if fetched.why == "flow":
             self._verbs.knows_lines = True
         elif not self.lanes.is_plain:
-            self.lanes.walked(*_verbs.read_walk(reply), asked)
+            self.lanes.walked(*replies.read_walk(reply), asked)
         return fetched
 
     def _read_offer(self, reply: Reply, host: Host, asked: float) -> Fetched:
-        offer = _verbs.read_offer(reply, self._epoch)
+        offer = replies.read_offer(reply, self._epoch)
         if offer.rules is not None:
             # Learnt before the jobs that came with them are begun: none of them escapes a block.
             self._epoch = offer.epoch

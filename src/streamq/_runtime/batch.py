@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
 from .._core.batches import BatchSpec
-from .._store.verbs import Item, Taken, place_of
+from .._store.replies import Taken, place_of
+from .._store.verbs import Item
 from .attempt import Attempt
 
 Told = tuple[Attempt, Item | None]

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from .._store import verbs as _verbs
+from .._store import replies
 from .._store.clock import ServerClock
 from .._store.link import Command, Reply, ReplyError, as_reply_error
 from .._store.verbs import MAX_ITEMS, Item, TickInput, WorkerVerbs
@@ -371,12 +371,12 @@ class Exchange:
 
     def _unparked(self, reply: Reply, asked: float) -> None:
         if not self._failed(reply):
-            for job in _verbs.read_unparked(reply):
+            for job in replies.read_unparked(reply):
                 self.table.take(job, asked)
 
     def _adopted(self, reply: Reply, asked: float) -> None:
         if not self._failed(reply):
-            for job in _verbs.read_adopted(reply):
+            for job in replies.read_adopted(reply):
                 self.table.take(job, asked)
 
     def _ticked(self, reply: Reply, asked: float) -> None:
@@ -385,7 +385,7 @@ class Exchange:
         self.on_tick()
         if self._failed(reply):
             return
-        ticked = _verbs.read_ticked(reply)
+        ticked = replies.read_ticked(reply)
         # An answer that was long on its way tells an old time.
         moved = self.clock.heard(ticked.now_ms) if now - asked < 1 else 0.0
         if abs(moved) > CLOCK_JUMP_MS:
@@ -413,7 +413,7 @@ class Exchange:
         if self._failed(reply):
             self._due = time.monotonic() + 1.0
             return
-        promoted = _verbs.read_promoted(reply)
+        promoted = replies.read_promoted(reply)
         self.clock.heard(promoted.now_ms)
         self._holds_turn = promoted.turn == self._verbs.consumer
         self._set_due(promoted.next_due_ms, exact=True)
@@ -436,7 +436,7 @@ class Exchange:
     def _pending_listed(self, reply: Reply) -> None:
         if self._failed(reply):
             return
-        self._listed = _verbs.read_own_pending(reply)
+        self._listed = replies.read_own_pending(reply)
 
     def _purged(self, reply: Reply) -> None:
         self._failed(reply)

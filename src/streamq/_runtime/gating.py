@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import cast
 
 import msgspec
 
@@ -112,16 +113,18 @@ def _plain(attempt: Attempt) -> object:
     """Return the arguments as plain data, those left at their defaults included; None when they cannot be read."""
     spec = attempt.spec
     try:
-        given = _wire.plain(attempt.envelope.args)
+        given: object = _wire.plain(attempt.envelope.args)
     except _wire.MALFORMED:
         return None
-    left_out = [name for name in spec.signature.names if name not in given] if spec and isinstance(given, dict) else []
-    if spec is None or not left_out:
+    if spec is None or not isinstance(given, dict):
         return given
-    with suppress(InvalidPayload, TypeError):  # then by what was sent: its handler will refuse it
-        decoded = spec.signature.decode(attempt.envelope.args)
-        given |= {name: msgspec.to_builtins(getattr(decoded, name), enc_hook=enc_hook) for name in left_out}
-    return given
+    found = cast("dict[str, object]", given)
+    left_out = [name for name in spec.signature.names if name not in found]
+    if left_out:
+        with suppress(InvalidPayload, TypeError):  # then by what was sent: its handler will refuse it
+            decoded = spec.signature.decode(attempt.envelope.args)
+            found |= {name: msgspec.to_builtins(getattr(decoded, name), enc_hook=enc_hook) for name in left_out}
+    return found
 
 
 def _lane(attempt: Attempt, held: LineRecord | None) -> int:

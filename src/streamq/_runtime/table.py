@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .._core import envelope as _wire
-from .._store.verbs import Item, Taken, place_of
+from .._store.replies import Taken, place_of
+from .._store.verbs import Item
 from .attempt import Attempt
 from .batch import Told, formed, units
 from .settler import Settler

@@ -85,7 +85,8 @@ async def promote(store: Store, job_ids: Sequence[str]) -> int:
     """Move delayed jobs to their lanes now; returns how many. A repeated call counts all: the lost one may have."""
     keys = store.keys
     head = (
-        keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index, *keys.flow,
+        keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index,
+        *keys.flow,
     )  # fmt: skip
     reply, again = await store.call_noting(lines_script("promote").call(head, PROTOCOL, "", len(job_ids), *job_ids))
     return len(job_ids) if again else int(reply[1])

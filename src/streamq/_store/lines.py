@@ -1,4 +1,4 @@
-"""What a job that waits in a line carries in its index row, and what deduplication is told: the shapes of flow/*.lua."""
+"""What a job that waits in a line carries in its index row, and what deduplication is told; see flow/*.lua."""
 
 from __future__ import annotations
 

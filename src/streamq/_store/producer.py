@@ -13,7 +13,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from .._core import pairs
 from .._core.options import Priority
@@ -26,6 +26,7 @@ from ..errors import (
     StreamqError,
 )
 from .clock import ServerClock
+from .entry import Entry, Receipt, Refusal, nobody
 from .faults import server_error
 from .keys import Keys
 from .link import CALL_TIMEOUT, Command, Link, LinkDown, Refused, ReplyError, redacted
@@ -51,20 +52,6 @@ Check = Callable[[Link], Awaitable[None]]
 """Looks at the server once, on the first connection."""
 
 
-class Refusal(NamedTuple):
-    """Why a job was not added, without an error.
-
-    ``reason``: exists (its id; ``detail`` says where), met (a job of its dedup key: its id), limited, conflict (the gate).
-    """
-
-    reason: str
-    detail: str
-
-
-Receipt = Refusal | StreamqError | None
-"""What came of a job: None new, a refusal that is no error, or the error."""
-
-
 class Site(Protocol):
     """Where the jobs go: a queue partition on a server. ``max_pending`` 0: no bound."""
 
@@ -76,36 +63,6 @@ class Site(Protocol):
     async def away(self) -> None:
         """Hear that the server cannot be reached."""
         ...
-
-
-class Entry:
-    """One encoded job on its way; ``timeout`` in seconds. ``answer`` is called once with its `Receipt`.
-
-    ``record`` and ``dedup``: as lines.py makes them, b"" for a job without.
-    """
-
-    __slots__ = (
-        "answer", "body", "custom", "deadline", "dedup", "job_id", "lane", "record", "sent", "timeout", "when", "withdrawn",
-    )  # fmt: skip
-
-    def __init__(self, job_id: str, lane: int, when: str, body: bytes, *, custom: bool, timeout: float) -> None:
-        self.job_id: str = job_id
-        self.lane: int = lane
-        self.when: str = when
-        self.body: bytes = body
-        self.custom: bool = custom
-        self.timeout: float = timeout
-        self.deadline: float = asyncio.get_running_loop().time() + timeout
-        self.sent: bool = False
-        self.withdrawn: bool = False
-        self.record: bytes = b""
-        self.dedup: bytes = b""
-        self.answer: Callable[[Receipt], None] = _nobody
-
-    @property
-    def size(self) -> int:
-        """Bytes in the batch."""
-        return len(self.body) + len(self.job_id) + len(self.record) + len(self.dedup) + 40
 
 
 class Producer:
@@ -157,7 +114,7 @@ class Producer:
 
     def withdraw(self, entry: Entry) -> bool:
         """Take a job back whose caller gave up. True: it was not enqueued; False: it is in flight and may be."""
-        entry.answer = _nobody
+        entry.answer = nobody
         if entry.sent:
             return False
         entry.withdrawn = True
@@ -355,7 +312,7 @@ class Producer:
         now = asyncio.get_running_loop().time()
         earliest: float | None = None
         for entry in (*self._in_flight, *self._buffer):
-            if entry.withdrawn or entry.answer is _nobody:
+            if entry.withdrawn or entry.answer is nobody:
                 continue
             if entry.deadline <= now:
                 answer = entry.answer
@@ -390,7 +347,3 @@ class Producer:
 
 def _unhex(text: str) -> str:
     return bytes.fromhex(text).decode("utf-8", "replace")
-
-
-def _nobody(receipt: Receipt) -> None:
-    del receipt

@@ -108,7 +108,8 @@ async def fire(store: Store, row: Row, tick: Tick, scheduler: str) -> Fired:
     )  # fmt: skip
     lined = bool(tick.record or tick.dedup)
     command = (lines_script("fire") if lined else script("fire")).call(
-        (*head, *keys.flow) if lined else head, PROTOCOL, row.id, row.version, row.last_ms, "" if tick.tick_ms is None else tick.tick_ms,
+        (*head, *keys.flow) if lined else head, PROTOCOL, row.id, row.version, row.last_ms,
+        "" if tick.tick_ms is None else tick.tick_ms,
         "+inf" if tick.next_ms == inf else int(tick.next_ms), tick.job_id, tick.lane, tick.body, store.max_pending,
         scheduler, *((tick.record, tick.dedup, keys.control) if lined else ()),
     )  # fmt: skip
