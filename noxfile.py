@@ -147,6 +147,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/streamq_bench.py", *session.posargs, env=CLEAN)
 
 
+@nox.session(default=False)
+def peers(session: nox.Session) -> None:
+    """Measure other queues beside streamq: an hour; arguments after -- are passed on."""
+    session.install("-e", ".[dev,fast]", *group("test", "bench"))
+    session.run("python", "benchmarks/peers/run.py", *session.posargs, env=CLEAN)
+
+
 def dependencies() -> list[str]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 

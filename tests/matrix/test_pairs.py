@@ -19,7 +19,7 @@ from tests.matrix.play import Stage, play_here
 from tests.matrix.world import Book, World, watch
 from tests.servers import KINDS, Server, ServerKind, SharedServers, missing_reason
 
-AT_ONCE = 40
+AT_ONCE = 60
 """Plays at a time: most of a play is waiting for windows and due times."""
 
 PLAYED = [pair for pair in PAIRS if refusal(*pair) is None and twice(*pair) is None]

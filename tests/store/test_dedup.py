@@ -7,7 +7,7 @@ import asyncio
 from streamq._core.dedup import DedupPlan, Mode
 from streamq._core.flow import Flow
 from streamq._store import desk
-from tests.store.stage import Lined, Outcome, Stage, buried, completed, ended, retried
+from tests.store.stage import Lined, Outcome, Stage, buried, completed, ended, released, retried
 
 
 def once(mode: Mode = "simple", ttl: int = 0, most: int = 0, *gates: str, key: str = "k", better: bool = False) -> Flow:
@@ -155,6 +155,14 @@ async def test_keep_last_one_runs_and_the_newest_waits(stage: Stage) -> None:
     await hand.settle(completed(again))
     [last] = await hand.take()
     assert (last.id, last.body) == (b"b", b"newest")
+
+
+async def test_keep_last_a_job_that_was_handed_out_is_not_replaced(stage: Stage) -> None:
+    flow, hand = once("keep_last"), stage.hand()
+    await add(stage, "a", flow)
+    await hand.settle(*[released(job) for job in await hand.take()])
+    assert await add(stage, "b", flow) == ""
+    assert stage.look().lines.of("d.k") == ["a", "b"]
 
 
 # -- with limits -----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from streamq._core.flow import Flow
 from streamq._core.limits import OnLimit
 from streamq._store import desk
+from streamq._store.lines import held
 from streamq._store.replies import Taken
 from streamq._store.verbs import Item
 from tests.store.lined import Config
@@ -126,14 +127,41 @@ async def test_a_token_is_not_given_back_after_its_window(stage: Stage) -> None:
 
 async def test_what_flowed_into_a_full_bucket_is_not_given_back(stage: Stage) -> None:
     """Taken at once, released later: meanwhile the bucket filled up as it would have anyway."""
-    await stage.set("r.x", n=10, p=100, b=2)
+    await stage.set("r.x", n=10, p=1000, b=2)
     await stage.line_up(*[Lined(f"j{n}", RATED) for n in range(9)])
     hand = stage.hand()
     [one] = await hand.take(1)
-    await asyncio.sleep(0.012)
+    await asyncio.sleep(0.11)
     await hand.take(1)
     await hand.settle(released(one))
-    assert stage.look().lines.gate("r.x").log[1] <= 2
+    level = stage.look().lines.gate("r.x").log[1]
+    assert 1 <= level < 1.9, "the token of the second start is spent, that of the first had flowed in again"
+
+
+async def test_the_oldest_token_is_given_back(stage: Stage) -> None:
+    """Not that of the very job: a live start would be forgotten too early."""
+    await stage.set("r.x", n=2, p=60_000)
+    await stage.line_up(Lined("a", RATED), Lined("b", RATED))
+    hand = stage.hand()
+    await hand.take(1)
+    await asyncio.sleep(0.003)
+    [b] = await hand.take(1)
+    record = held(b.token)
+    assert record is not None
+    await hand.settle(released(b))
+    assert stage.look().lines.gate("r.x").log == [record.taken_ms, 1]
+
+
+async def test_who_rests_is_told_of_a_new_alarm(stage: Stage) -> None:
+    """It waited for a slot; with the slot free it waits for a token, and nobody has that time on his list."""
+    await stage.set("h.a", c=1, n=1, p=60_000)
+    await stage.line_up(Lined("a", Flow(("h.a",))), Lined("b", Flow(("h.a",))))
+    hand = stage.hand()
+    [a] = await hand.take()
+    assert (await hand.offered()).alarm_ms == -1
+    assert await hand.settle(completed(a)) == "a"
+    now = stage.look()
+    assert (list(now.lines.alarms), now.bell) == (["rh.a"], 1)
 
 
 async def test_every_start_spends_again(stage: Stage) -> None:

@@ -136,6 +136,26 @@ async def test_the_bell_says_whether_there_is_more(stage: Stage) -> None:
     assert stage.look().bell == 0
 
 
+async def test_a_line_of_a_better_lane_that_a_turn_lets_go_on_is_not_left_behind(stage: Stage) -> None:
+    await stage.set("h.a", c=1)
+    hand = stage.hand()
+    await stage.line_up(Lined("first", Flow(("h.a",))))
+    [first] = await hand.take()
+    await stage.line_up(Lined("envoy", Flow(("g:e", "h.a")), "2"))
+    await hand.take()
+    await hand.settle(completed(first))
+    await stage.line_up(Lined("quick", Flow(("g:q", "h.a")), "0"), Lined("better", Flow(("g:b", "h.a")), "0"))
+    [quick] = await hand.take(1)
+    assert quick.id == b"quick"
+    assert await hand.take(order=b"0") == [], "it parks behind the envoy"
+    await stage.set("h.a", c=2)
+    await hand.settle(completed(quick))
+    stage.server.command("DEL", stage.keys.bell)
+    offer = await hand.offered()
+    assert (ids(offer.fetched.jobs), offer.fetched.why, stage.look().bell) == (["envoy"], "full", 1)
+    assert ids(await hand.take()) == ["better"]
+
+
 async def test_a_paused_queue_gives_nothing(stage: Stage) -> None:
     await stage.line_up(Lined("a", group("x")))
     await desk.pause(stage.store, "")

@@ -3,7 +3,7 @@
 Settings: max_jobs=100 (queue_read_limit follows: 500); poll_delay=0.01 s instead of 0.5, because it reads at most
 queue_read_limit jobs a poll, and a job waits for half a poll at the median; log_results=False. Results are kept an
 hour, its default. A job stays in the set until after its run; a crashed worker's jobs come back when their in-progress
-key expires (job_timeout 300 s + 10, default). It has no call for many jobs.
+key expires (job_timeout 300 s + 10, default). It has no call for many jobs. Source: the docstring of its Worker.
 """
 
 from __future__ import annotations

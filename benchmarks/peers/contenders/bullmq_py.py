@@ -2,7 +2,7 @@
 
 Settings: concurrency=100 (default 1; its one connection carries a call at a time, so it changes little); lockDuration
 and stalledInterval 30 s, its defaults; completed jobs are kept for ever, its default. Acknowledges after the run. Bulk
-is ``addBulk``.
+is ``addBulk``. Source: its guide, "Workers: Concurrency", and the defaults in its Worker.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Celery on Redis.
 
-Settings: task_acks_late=True, so that a task is acknowledged after its run as everybody else's is;
-worker_prefetch_multiplier=64, which its "Optimizing" page names for many short tasks when there is one slot a process,
-and 1 for the pool of 100 threads; ignore_result=True (no result backend is its default); no gossip, mingle or heartbeat
-(its command line's ``--without-...``). Pool: threads, 100 of them, because waiting handlers need as many at once;
-``celery:prefork`` is its default pool with one process a core (here two). visibility_timeout an hour, its default. Its
-call blocks; it has no call for many tasks.
+Settings: task_acks_late=True, so that a task is acknowledged after its run as everybody else's is; ignore_result=True
+(no result backend is its default); no gossip, mingle or heartbeat (``--without-...`` of its command line). Pool: 100
+threads, because waiting handlers need as many at once, with worker_prefetch_multiplier=1; ``celery:prefork`` is its
+default pool, here two processes, with a multiplier of 64, the number its user guide ("Optimizing") names for many short
+tasks. visibility_timeout an hour, its default. Its call blocks; it has no call for many tasks. Source: its user guide,
+"Optimizing" and "Workers".
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """docket (pydocket): Redis Streams by redis-py.
 
 Settings: concurrency=100; max_connections=1000 in the url, since redis-py 8 caps a pool at 100 connections and docket
-then raises; minimum_check_interval=10 ms instead of 250, because it sleeps that long whenever every slot is busy, which
-is 400 jobs/s at the default. State is kept 15 minutes, its default. Acknowledges after the run; redelivery_timeout
-5 minutes, its default. Bulk is ``add_many``, its call for a batch.
+then raises; minimum_check_interval=10 ms instead of 250 (100 by its command line), because it sleeps that long whenever
+every slot is busy, which is 400 jobs/s at the default. State is kept 15 minutes, its default. Acknowledges after the
+run; redelivery_timeout 5 minutes, its default. Bulk is ``add_many``, its call for a batch. Source: the docstring of its
+Worker, and ``docket worker --help``.
 """
 
 from __future__ import annotations

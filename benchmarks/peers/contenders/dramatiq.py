@@ -3,7 +3,7 @@
 Settings: one process with 100 threads (``--processes 1 --threads 100``; its default is one process a core with 8
 threads each); prefetch follows (two messages a thread). No results, its default. Acknowledges after the run; a crashed
 worker's messages come back by maintenance, one command in 1,000 after 60 s without a heartbeat, its default. Its call
-blocks; it has no call for many messages.
+blocks; it has no call for many messages. Source: ``dramatiq --help`` and the docstring of its RedisBroker.
 """
 
 from __future__ import annotations

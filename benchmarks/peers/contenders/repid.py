@@ -2,7 +2,8 @@
 
 Settings: tasks_limit=100; batch_size=100 instead of 10, so that one read fills the slots; claim_interval=5 s, because
 at its default (0) nobody takes over the messages of a crashed worker; min_idle_ms 60,000, its default. Acknowledges
-after the run; never deletes an entry; has neither delays (on Redis) nor a call for many messages.
+after the run; never deletes an entry; has neither delays (on Redis) nor a call for many messages. Source: the docstring
+of its RedisServer.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Settings: concurrency=100, max_concurrent_ops=100 (its default of 20 caps the connections, and so what 100 slots can
 do). Results are kept 10 minutes, its default; retries=1, its default. A job stands in ``active`` until after its run,
 and the sweep (60 s) ends what a crashed worker left as aborted. ``scheduled`` is whole seconds: rounded up, never
-early. It has no call for many jobs that does not wait for their results.
+early. It has no call for many jobs that does not wait for their results. Source: the docstrings of its Worker and
+RedisQueue.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """streaq: Redis Streams by coredis and anyio.
 
-Settings: concurrency=100 and the prefetch that follows from it (its "Performance" page: raise concurrency for I/O-bound
-tasks); silent=True, since it otherwise logs each task; results stay 5 minutes, its default. Acknowledges after the run;
-idle_timeout 60 s, its default. uvloop by anyio_kwargs, as its documentation shows.
+Settings: concurrency=100 instead of 16, and the prefetch that follows from it; silent=True, since it otherwise logs
+each task; results stay 5 minutes, its default. Acknowledges after the run; idle_timeout 60 s, its default. uvloop by
+anyio_kwargs. Bulk is ``enqueue_many``. Source: the docstrings of its Worker and task.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Settings: max_async_tasks=100 (its default); max_prefetch=100, so that slots nee
 (default); no result backend (default). Acknowledges after the run (``when_saved``, default); idle_timeout 10 minutes,
 its default. Worker by ``run_receiver_task``, its documented way without the command line, so that the event loop is the
 one asked for; its command line takes uvloop wherever that is installed. Delays need its separate scheduler process,
-which is not measured. It has no call for many jobs.
+which is not measured. It has no call for many jobs. Source: the docstrings of run_receiver_task and RedisStreamBroker.
 """
 
 from __future__ import annotations

@@ -105,6 +105,7 @@ for n = 1, #ids do
 end
 if #places > 0 then redis.call('HSET', index, unpack(places)) end
 if flow then
+  flow.collect_dedup(index)
   if flow.save() then waiting = true end
   if env.lines and not m[3] then redis.call('HSET', meta, 'flow', '1') end
 end

@@ -58,7 +58,10 @@ local function put(lane, body)
   else
     place(job, lane .. redis.call('XADD', KEYS[3 + lane], '*', 'j', job, 'd', body) .. ':0')
   end
-  if flow then wake = flow.save() or wake end
+  if flow then
+    flow.collect_dedup(index)
+    wake = flow.save() or wake
+  end
   if wake and not m[2] then ring(bell) end
 end
 

@@ -26,7 +26,7 @@ function flow.admit(env, id, lane, when, body, r, d)
     end
   end
   if d then
-    collect_dedup(env.index)
+    asked = asked + 1
     if d[1] == 'd' then closed = nil end -- it is not to begin now
     local other, row, due = met(env, id, lane, when, body, r, d, closed)
     if other then

@@ -26,12 +26,23 @@ function flow.arrivals(index, delayed, channel, place, due)
   return env
 end
 
--- Two keys chosen by chance: what is stale goes. So the hash grows with the keys in use.
-local function collect_dedup(index)
-  for _, key in ipairs(redis.call('HRANDFIELD', K.dedup, 2)) do
-    local seen = cmsgpack.unpack(redis.call('HGET', K.dedup, key))
-    if seen[2] <= now and not row_now(index, seen[1]) then redis.call('HDEL', K.dedup, key) end
+-- Two keys chosen by chance for each that was asked for: what is stale goes. So the hash grows with the keys in use.
+-- Called once a batch, when the index knows its jobs.
+local asked = 0
+function flow.collect_dedup(index)
+  if asked == 0 then return end
+  local found = redis.call('HRANDFIELD', K.dedup, 2 * asked, 'WITHVALUES')
+  local keys, ids = {}, {}
+  for n = 1, #found, 2 do
+    local seen = cmsgpack.unpack(found[n + 1])
+    if seen[2] <= now then keys[#keys + 1], ids[#ids + 1] = found[n], seen[1] end
   end
+  if #ids == 0 then return end
+  local rows, stale = redis.call('HMGET', index, unpack(ids)), {}
+  for n = 1, #ids do
+    if not rows[n] then stale[#stale + 1] = keys[n] end
+  end
+  if #stale > 0 then redis.call('HDEL', K.dedup, unpack(stale)) end
 end
 
 local function put_off(env, id, lane, body, r, due)
