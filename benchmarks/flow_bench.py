@@ -177,7 +177,7 @@ async def precision(server: Server, count: int, seconds: float) -> dict[str, flo
     workers = [Worker(queue, concurrency=40) for _ in range(3)]
     own = server_cpu(server)
     began = time.perf_counter()
-    Joint.start = noting  # type: ignore[method-assign]
+    Joint.start = noting  # type: ignore[assignment, method-assign]
     try:
         async with workers[0], workers[1], workers[2]:
             while len(starts) < count * seconds:  # noqa: ASYNC110 - nobody else is running

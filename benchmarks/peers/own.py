@@ -20,8 +20,7 @@ def growth(open_stage: Open, size: Size, *, quick: bool) -> Found:
     for power in (3, 4) if quick else (3, 4, 5, 6):
         with open_stage() as stage:
             stage.producer.ask("one", job="noop", count=100)
-            for _ in range(max(1, 10**power // 100_000)):
-                stage.producer.ask("fill", job="noop", count=min(100_000, 10**power), limit=120)
+            stage.producer.ask("fill", job="noop", count=10**power, limit=300)
             before = stage.moment()
             stage.producer.ask("one", job="noop", count=TAKEN)
             found[f"enqueue at 10^{power}, us"] = stage.moment().per_job(before, TAKEN)["server"]
@@ -40,7 +39,7 @@ def crowd(open_stage: Open, size: Size, *, quick: bool) -> Found:
     found: Found = {}
     for workers in (1, 4) if quick else (1, 8, 32):
         with open_stage() as stage:
-            jobs = int((2 if quick else 10) * 10_000 * size.seconds)
+            jobs = int(20_000 * size.seconds)
             stage.producer.ask("one", job="noop", count=100)
             groups = [stage.work() for _ in range(workers)]
             stage.wait(lambda here=stage: here.count() >= 100, "the first jobs")  # type: ignore[misc]

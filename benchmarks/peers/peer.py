@@ -39,6 +39,7 @@ LOOP = os.environ.get("PEER_LOOP", "asyncio")
 FOLDER = Path(os.environ.get("PEER_FOLDER", "."))
 BODY = "x" * 60
 FIFTY = 50
+PART = 10_000  # jobs in one call of a fill: nobody hands over a million at once
 LEAD = 1.0  # seconds between the enqueueing of delayed jobs and the first due time
 PORT = int(URL.rpartition(":")[2].partition("/")[0])
 
@@ -218,7 +219,8 @@ async def bulk(peer: Peer, job: str, count: int) -> None:
 async def fill(peer: Peer, job: str, count: int) -> None:
     for way in (bulk, fifty, one):
         try:
-            await way(peer, job, count)
+            for first in range(0, count, PART):
+                await way(peer, job, min(PART, count - first))
         except Unsupported:
             continue
         return

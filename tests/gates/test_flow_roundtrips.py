@@ -57,24 +57,24 @@ async def test_a_limit_of_the_whole_queue_costs_its_jobs_no_command_each(quiet: 
     assert cost(run) <= 1.6, per_job(run)
 
 
-@pytest.mark.parametrize(
-    ("name", "queue_options", "job", "to_store", "to_run"),
-    [
-        ("dedup", {}, lambda n: {"dedup": Dedup(f"k{n}")}, 4.6, 0.4),
-        ("one group", {"group": Group(reserve=0)}, lambda _: {"group": "g"}, 2.3, 8.4),
-        ("100 groups", {"group": Group(reserve=0)}, lambda n: {"group": f"g{n % 100}"}, 4, 13.6),
-        ("a group a job", {"group": Group(reserve=0)}, lambda n: {"group": f"g{n}"}, 6.5, 14.6),
-        ("ordered groups", {"group": Group(concurrency=1)}, lambda n: {"group": f"g{n % 100}"}, 4.1, 13.6),
-        ("a rate key", {"limits": {"sms": WIDE}}, lambda _: {"rate_key": "sms"}, 2.3, 8.4),
-        (
-            "a group and a rate key",
-            {"group": Group(reserve=0), "limits": {"sms": WIDE}},
-            lambda n: {"group": f"g{n % 100}", "rate_key": "sms"},
-            4,
-            13.7,
-        ),
-    ],
-)
+CASES: list[tuple[str, dict[str, Any], Callable[[int], dict[str, Any]], float, float]] = [
+    ("dedup", {}, lambda n: {"dedup": Dedup(f"k{n}")}, 4.6, 0.4),
+    ("one group", {"group": Group(reserve=0)}, lambda _: {"group": "g"}, 2.3, 8.4),
+    ("100 groups", {"group": Group(reserve=0)}, lambda n: {"group": f"g{n % 100}"}, 4, 13.6),
+    ("a group a job", {"group": Group(reserve=0)}, lambda n: {"group": f"g{n}"}, 6.5, 14.6),
+    ("ordered groups", {"group": Group(concurrency=1)}, lambda n: {"group": f"g{n % 100}"}, 4.1, 13.6),
+    ("a rate key", {"limits": {"sms": WIDE}}, lambda _: {"rate_key": "sms"}, 2.3, 8.4),
+    (
+        "a group and a rate key",
+        {"group": Group(reserve=0), "limits": {"sms": WIDE}},
+        lambda n: {"group": f"g{n % 100}", "rate_key": "sms"},
+        4,
+        13.7,
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "queue_options", "job", "to_store", "to_run"), CASES)
 async def test_what_a_feature_adds(
     quiet: Server,
     prefix: str,

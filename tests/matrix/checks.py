@@ -322,7 +322,8 @@ def no_rest(play: Play, runs: Sequence[Run]) -> Problems:
     for since, until in play.waits:
         moments = [since, *(at for at in events if since < at < until), until]
         for before, after in pairwise(moments):
-            if after - before > GAP:
+            busy = sum(late for at, late in play.late if before <= at < after)
+            if after - before - busy > GAP:
                 yield f"nothing happened for {after - before:.1f} s, {before - since:.1f} s after the wave"
 
 

@@ -64,6 +64,8 @@ class Play:
     killed: dict[int, float] = field(default_factory=dict[int, float])
     again: list[bool] = field(default_factory=list[bool])
     deepest: int = 0
+    late: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    """When this process was busy with other plays, and for how long."""
     pings: int = 0
     opened: bool = False
     waits: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
@@ -234,7 +236,9 @@ class Stage:
         began = time.monotonic()
         while self.unsettled() or await self._ticks_ahead():
             assert time.monotonic() - began < PATIENCE, f"{self.unsettled()} jobs are left: {await self._stuck()}"
+            looked = time.monotonic()
             await asyncio.sleep(0.01)
+            self.play.late.append((looked, time.monotonic() - looked - 0.01))
         self.play.waits.append((began, time.monotonic()))
 
     async def _ticks_ahead(self) -> bool:

@@ -159,14 +159,13 @@ def rate_wait(lines: Lines, name: str, cost: int) -> float:
     """Ms until ``cost`` tokens can be spent at a gate, 0: now."""
     gate, config, now = lines.gate(name), config_of(lines, name), lines.now_ms
     count: int = config.get("n", -1)
-    if gate.shut_ms > now:
-        return gate.shut_ms - now
+    held = max(0, gate.shut_ms - now)
     if count <= 0:
-        return 1000 if count == 0 else 0
+        return max(held, 1000 if count == 0 else 0)
     log = list(zip(gate.log[::2], gate.log[1::2], strict=True))
     cost = min(cost, count, config.get("b", count))
     way = _in_bucket if "b" in config else _on_clock if "o" in config else _sliding
-    return way(config, log, cost, now)
+    return max(held, way(config, log, cost, now))
 
 
 def _in_bucket(config: Config, log: list[tuple[float, float]], cost: int, now: int) -> float:

@@ -2,7 +2,7 @@
 //
 // Settings: concurrency 100 (default 1); one ioredis connection for each queue and worker, which is its own way and
 // lets 100 jobs share a socket; lockDuration and stalledInterval 30 s, completed jobs kept for ever: its defaults.
-// Acknowledges after the run. Bulk is addBulk. Source: its guide, "Workers: Concurrency" and "Going to production".
+// Acknowledges after the run. Bulk is addBulk. Source: its guide, "Workers: Concurrency".
 
 import fs from 'node:fs';
 import { createRequire } from 'node:module';

@@ -60,6 +60,6 @@ flow.conf_of = config_of
 function flow.forget_config(name)
   configs[name] = nil
   for _, g in pairs(gates) do
-    if g.name == name or class_of(g.name) == name then g.conf = config_of(g.name) end
+    if g.name == name or class_of(g.name) == name then g.conf, g.sum = config_of(g.name), nil end
   end
 end

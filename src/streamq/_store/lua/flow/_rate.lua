@@ -2,8 +2,10 @@
 -- bucket, [start of the window ms, tokens] for windows on the clock.
 local LOG_MOST = 128
 
--- Cuts from a sliding log what has left the window; returns what is spent in it.
+-- Cuts from a sliding log what has left the window; returns what is spent in it. The clock stands still for a script,
+-- so the sum is kept.
 local function spent(g)
+  if g.sum then return g.sum end
   local log, per = g.log, g.conf.p
   local latest, first, sum = now + math.ceil(per / LOG_MOST), 1, 0
   while log[first] and math.min(log[first], latest) <= now - per do first = first + 2 end
@@ -17,6 +19,7 @@ local function spent(g)
     if log[n] > latest then log[n] = latest end
     sum = sum + log[n + 1]
   end
+  g.sum = sum
   return sum
 end
 

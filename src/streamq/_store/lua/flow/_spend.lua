@@ -20,6 +20,8 @@ local function spend(g, cost)
       local part = c.p / LOG_MOST
       stamp = math.ceil(math.ceil((now + 1) / part) * part)
     end
+    g.sum = spent(g) + cost
+    log = g.log
     local last = #log - 1
     if last > 0 and log[last] == stamp then
       log[last + 1] = log[last + 1] + cost
@@ -43,11 +45,11 @@ local function refund(g, cost, taken_at)
     local used, start = in_window(g)
     if used > 0 and taken_at >= start then g.log = {start, math.max(0, used - cost)} end
   else
-    spent(g)
+    g.sum = spent(g)
     local log = g.log
     while log[1] and cost > 0 do
       local part = math.min(cost, log[2])
-      cost, log[2] = cost - part, log[2] - part
+      cost, log[2], g.sum = cost - part, log[2] - part, g.sum - part
       if log[2] == 0 then
         table.remove(log, 1)
         table.remove(log, 1)
