@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.peers.chart import draw
-from benchmarks.peers.tables import contest
+from benchmarks.peers.tables import contenders, contest
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -110,7 +110,12 @@ def write(folder: Path = FOLDER, results: Path = RESULTS) -> None:
     """Write the page, and a chart for each file of the contest."""
     folder.mkdir(parents=True, exist_ok=True)
     found, peers = load(results), load(results / "peers")
-    parts = [HEAD, *[beside(name, one) for name, one in peers.items()], *([alone(found)] if found else []), FOOT]
+    parts = [HEAD, *[beside(name, one) for name, one in peers.items()]]
+    if peers:
+        parts.append(contenders(next(iter(peers.values()))))
+    if found:
+        parts.append(alone(found))
+    parts.append(FOOT)
     (folder / "benchmarks.md").write_text("".join(parts))
     for name, one in peers.items():
         (folder / chart(name)).write_text(draw(one))

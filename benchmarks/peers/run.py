@@ -28,7 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.peers import figures
-from benchmarks.peers.environments import Environment, MissingError, default_folder
+from benchmarks.peers.environments import ROOT, Environment, MissingError, default_folder
 from benchmarks.peers.limits import redis_benchmark
 from benchmarks.peers.measures import MEASURES, QUICK, Size
 from benchmarks.peers.own import OWN
@@ -232,11 +232,13 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return "unknown"
+    return found.stdout.strip() or "unknown"
 
 
 def main() -> None:

@@ -33,12 +33,14 @@ PACKAGES = {"docket": "pydocket", "bullmq-py": "bullmq", "bullmq-node": "bullmq"
 
 
 def contest(results: Results) -> str:
-    """Return the whole of one file's sections."""
-    return "".join(
-        part
-        for parts in (_budgets(results), _ratios(results), _figures(results), _limits(results), _contenders(results))
-        for part in parts
-    )
+    """Return the sections of one file."""
+    sections = (_budgets, _ratios, _figures, _limits, _absent)
+    return "".join(part for section in sections for part in section(results))
+
+
+def contenders(results: Results) -> str:
+    """Return who took part, in which version and with which settings."""
+    return "".join(_contenders(results))
 
 
 def _budgets(results: Results) -> Iterator[str]:
@@ -95,13 +97,16 @@ def _limits(results: Results) -> Iterator[str]:
 
 
 def _contenders(results: Results) -> Iterator[str]:
-    yield "\n### Contenders and their settings\n\n"
+    yield "\n## Contenders and their settings\n\n"
     versions: Mapping[str, Mapping[str, str]] = results["versions"]
     for base in dict.fromkeys(ROSTER[name].base for name in versions):
         told = ", ".join(f"{name} {version}" for name, version in _shown(base, versions.get(base, {})).items())
         yield f"**{base}** ({told}). {settings(ROSTER[base])}\n\n"
+
+
+def _absent(results: Results) -> Iterator[str]:
     for name, why in results["missing"].items():
-        yield f"**{name}** is missing: {why.splitlines()[0]}\n\n"
+        yield f"\n**{name}** is missing: {why.splitlines()[0]}\n"
     said = {
         f"{one['contender']}: {one['measure']}: {one[what]}".splitlines()[0]
         for one in results["records"]
@@ -109,7 +114,7 @@ def _contenders(results: Results) -> Iterator[str]:
         if what in one
     }
     if said:
-        yield "Not measured:\n\n" + "".join(f"- {line}\n" for line in sorted(said))
+        yield "\nNot measured:\n\n" + "".join(f"- {line}\n" for line in sorted(said))
 
 
 def _shown(base: str, versions: Mapping[str, str]) -> dict[str, str]:

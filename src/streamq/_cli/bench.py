@@ -73,6 +73,7 @@ async def _run(url: str, where: str, options: dict[str, Any]) -> None:
     # Below the given prefix, so that permissions for its keys are enough.
     queue = Queue("bench", url=url, prefix=f"{prefix}:bench-{os.urandom(4).hex()}")
     try:
+        await queue.ping()  # connects
         trip = await queue.ping()
         number = count(options["jobs"], "job")
         note(f"measuring with {number} of {options['size']} bytes on {where}, {options['concurrency']} at a time")

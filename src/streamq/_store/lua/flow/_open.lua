@@ -7,7 +7,6 @@ local now = now_ms()
 local K = {}
 local gates, configs, lines, meta_key = {}, {}, {}, nil
 local clock -- [V highest tag served, E arrivals' clock, last seq, last line number, whose turn it is]
-local TICK = 1 / 16384
 
 -- Says where the keys of flow control begin, and what the meta hash holds in 'fv'.
 function flow.open(at, meta, fv)

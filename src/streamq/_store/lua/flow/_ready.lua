@@ -11,7 +11,7 @@ function flow.first_ready(lane)
 end
 
 -- Whether its group is ahead of its share: kept out of the reserved places of a worker.
-function flow.is_ahead(l) return l.tag > math.max(clock[1], clock[2]) + 0.5 end
+function flow.is_ahead(l) return l.tag > math.max(clock[1], clock[2]) + TURN / 2 end
 
 -- Who wakes up for the next alarm: one worker gets the exact time, the others a back-up 100 ms later.
 function flow.next_alarm(consumer, extra)
