@@ -3,11 +3,11 @@
 --   12 record string of the job; 13 delayed zset; then in the build for lines the keys of flow control
 -- ARGV: 1 protocol; 2 schedule id; 3 version; 4 last tick ms as the scheduler knows it; 5 tick ms, '' to move on
 --   without firing; 6 next tick ms, '+inf' for none; 7 job id; 8 lane 0-4; 9 envelope; 10 max pending jobs (0 none);
---   11 scheduler, whose turn it is if it fires; in the build for lines also: 12 record for its index row; 13 dedup (both
---   as in enqueue); 14 control channel
+--   11 scheduler, whose turn it is if it fires; in the build for lines also: 12 record for its index row; 13 dedup
+--   (both as in enqueue); 14 control channel
 -- Reply: 'fired', 'moved', 'exists' (a job of this id is there or ended lately; the tick counts as fired), 'already'
---   (somebody fired it, or a later one), 'stale' (changed, paused or removed), 'early', 'full' (the queue or its group);
---   in the build for lines also 'met', 'limited', 'conflict', 'order' (as enqueue refuses; the tick counts as fired).
+--   (somebody fired it, or a later one), 'stale' (changed, paused or removed), 'early', 'full' (the queue or its
+--   group); in the build for lines also 'met', 'limited', 'conflict', 'order' (as enqueue refuses; the tick counts as fired).
 -- Errors: SQVERSION, OOM before anything is written. Replay: 'already' or 'stale'; the tick is not fired again.
 local index, states, ticks, bell = KEYS[2], KEYS[8], KEYS[9], KEYS[10]
 local id, version, tick, job = ARGV[2], ARGV[3], ARGV[5], ARGV[7]
