@@ -7,7 +7,8 @@
 --   (both as in enqueue); 14 control channel
 -- Reply: 'fired', 'moved', 'exists' (a job of this id is there or ended lately; the tick counts as fired), 'already'
 --   (somebody fired it, or a later one), 'stale' (changed, paused or removed), 'early', 'full' (the queue or its
---   group); in the build for lines also 'met', 'limited', 'conflict', 'order' (as enqueue refuses; the tick counts as fired).
+--   group); in the build for lines also 'met', 'limited', 'conflict', 'order' (as enqueue refuses; the tick counts as
+--   fired).
 -- Errors: SQVERSION, OOM before anything is written. Replay: 'already' or 'stale'; the tick is not fired again.
 local index, states, ticks, bell = KEYS[2], KEYS[8], KEYS[9], KEYS[10]
 local id, version, tick, job = ARGV[2], ARGV[3], ARGV[5], ARGV[7]
