@@ -213,6 +213,24 @@ async def test_a_taken_slot_is_no_reason_to_drop(stage: Stage) -> None:
     assert await stage.line_up(Lined("more", flow)) == {}
 
 
+async def test_an_envoy_at_a_slot_gate_is_no_reason_to_drop(stage: Stage) -> None:
+    """Whoever meets it waits behind it: no rate is in the way."""
+    await stage.set("h.a", c=1)
+    hand = stage.hand()
+    await stage.line_up(Lined("first", Flow(("g:one", "h.a"))))
+    [first] = await hand.take()
+    # The hog's turns are spent, so that its envoy stands behind a newcomer in the ring.
+    await stage.line_up(*[Lined(f"x{n}", Flow(("g:hog", f"k.a={n}"))) for n in range(5)])
+    await stage.line_up(Lined("hog", Flow(("g:hog", "h.a"))))
+    await hand.settle(*[completed(job) for job in await hand.take()], completed(first))
+    assert stage.look().lines.gate("h.a").envoy
+    await stage.line_up(Lined("new", Flow(("g:new", "h.a"), on_limit="drop")))
+    for name in (b"hog", b"new"):
+        [job] = await hand.take()
+        assert (job.id, job.mark) == (name, b"")
+        await hand.settle(completed(job))
+
+
 async def test_a_dear_job_does_not_put_off_a_cheap_one(stage: Stage) -> None:
     """Each parks with the time that holds for itself; the gate wakes for the earliest."""
     configs: list[Config] = [{"n": 4, "p": 60_000}]

@@ -258,6 +258,9 @@ class Exchange:
         if now >= self.asking.alarm:
             self.asking.alarm = float("inf")
             self.hungry = not self.stopping
+            if self._want() <= 0:
+                # No room for what may go on now: whoever else is idle shall ask.
+                add(self._verbs.ring(), self._heard_nothing)
         if now >= self._next_tick:
             add(self._verbs.tick(self._tick_input(now)), lambda reply: self._ticked(reply, now))
         self._plan_rare(now, add, settling=settle is not None)
@@ -286,7 +289,7 @@ class Exchange:
             self._next_purge = now + random.uniform(45, 75)  # noqa: S311 - jitter
             if limits.dead_age_ms or limits.dead_count >= 0:
                 before = self.clock.now_ms() - limits.dead_age_ms if limits.dead_age_ms else 0
-                add(self._verbs.purge_dead(before, limits.dead_count), self._purged)
+                add(self._verbs.purge_dead(before, limits.dead_count), self._heard_nothing)
 
     def _plan_fetch(self, want: int, add: Add) -> None:
         asked = time.monotonic()
@@ -438,7 +441,7 @@ class Exchange:
             return
         self._listed = replies.read_own_pending(reply)
 
-    def _purged(self, reply: Reply) -> None:
+    def _heard_nothing(self, reply: Reply) -> None:
         self._failed(reply)
 
     def _complain(self, reply: ReplyError, event: str) -> None:

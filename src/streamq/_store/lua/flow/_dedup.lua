@@ -15,12 +15,21 @@ function flow.arrivals(index, delayed, channel, place, due)
   -- A duplicate may raise the priority of the job it met, if that still waits.
   function env.raise(id, row, lane)
     local where = string.sub(row, 1, 1)
-    if lane >= string.sub(row, 2, 2) then return end
+    local in_lane = string.find(where, '%d')
+    if lane >= (in_lane and where or string.sub(row, 2, 2)) then return end
     if where == 'f' then
       local r = flow.remove(id, row)
       env.place(id, flow.add(id, lane, r))
     elseif where == 'd' then
       env.place(id, 'd' .. lane .. string.sub(row, 3))
+    elseif in_lane then
+      -- In a lane: only as long as nobody has it. KEYS 3 to 7 are the lanes, wherever there is deduplication.
+      local from, entry = KEYS[3 + where], string.match(row, '^.(.-):')
+      local held, body = redis.pcall('XPENDING', from, 'w', entry, entry, 1), body_of(from, entry)
+      if body == '' or (not held.err and #held > 0) then return end
+      expect('s', KEYS[3 + lane])
+      redis.call('XDEL', from, entry)
+      env.place(id, lane .. redis.call('XADD', KEYS[3 + lane], '*', 'j', id, 'd', body) .. ':0')
     end
   end
   return env
