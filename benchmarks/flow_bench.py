@@ -315,4 +315,5 @@ if __name__ == "__main__":
     given = parser.parse_args()
     result = asyncio.run(main(given))
     if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(result, indent=1) + "\n")

@@ -2,8 +2,8 @@
 
     python benchmarks/page.py [FOLDER]
 
-results/*.json are streamq's own figures on each server, results/peers/*.json the contest with other queues. FOLDER
-takes page and chart instead of docs/explanation.
+results/*.json are streamq's own figures on each server, results/flow/*.json those of flow control, results/peers/*.json
+the contest with other queues. FOLDER takes page and chart instead of docs/explanation.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.flow_tables import section
 from benchmarks.peers.chart import draw
 from benchmarks.peers.tables import contenders, contest
 
@@ -53,11 +54,12 @@ FOOT = """
 ```bash
 python -m pip install -e ".[dev,fast]" --group test
 python benchmarks/streamq_bench.py --server redis7 --runs 5 --json benchmarks/results/redis7.json
+python benchmarks/flow_bench.py --server redis7 --json benchmarks/results/flow/redis7.json
 python benchmarks/peers/run.py --server redis7 --json benchmarks/results/peers/redis7.json
 python benchmarks/page.py
 ```
 
-The second measures the other queues too; it needs Node for BullMQ, and about an hour. `streamq bench` is a small
+The third measures the other queues too; it needs Node for BullMQ, and about an hour. `streamq bench` is a small
 version for your own server: seconds, and streamq alone. `--server` takes `valkey` and `redis8` too, `--loop uvloop` the
 other event loop. Run it on a quiet machine, and nothing beside it.
 
@@ -72,6 +74,8 @@ Round trips and commands per job are counted, not timed, and gate every change: 
 | drain of no-op jobs, concurrency 100 | settle and fetch of 100 jobs in one round trip, below 0.4 commands a job |
 | a retry | 3 commands more: due time, body, back into the lane |
 | a delayed job | 2 commands to delay, 1 to promote, 200 promoted a call |
+| a job of a group, or with a rate key | 4 commands to enqueue, 8 to 14 to run, no round trip more |
+| a plain job on a queue with limits | no command of its own |
 | an idle worker | at most 2 calls a second |
 """
 
@@ -115,6 +119,7 @@ def write(folder: Path = FOLDER, results: Path = RESULTS) -> None:
         parts.append(contenders(next(iter(peers.values()))))
     if found:
         parts.append(alone(found))
+    parts += [section(json.loads(path.read_text())) for path in sorted((results / "flow").glob("*.json"))]
     parts.append(FOOT)
     (folder / "benchmarks.md").write_text("".join(parts))
     for name, one in peers.items():

@@ -73,7 +73,8 @@ class Joint:
 
     def __init__(self, worker: Owner, queue: Queue, store: Store, slots: Slots) -> None:
         wiring = queue.wiring
-        clock = self.clock = ServerClock()
+        clock = ServerClock()
+        self.clock: ServerClock = clock
         consumer = worker.name.encode()
         settings = Settings(
             wiring.result_ms,

@@ -122,6 +122,8 @@ BAD_QUEUE: dict[str, list[tuple[Any, str]]] = {
     "keep_dead": [(timedelta(days=30), "give Keep"), (None, "give Keep")],
     "result_ttl": [(0, "at least 1 s"), (-1, "at least 1 s"), ("1h", "give seconds"), (10**10, "not milliseconds")],
     "enqueue_timeout": [(0, "at least 0.001 s"), (None, "give seconds")],
+    "lanes": [("fair", 'give "strict"'), (None, 'give "strict"'), ({"critical": 1}, "give 'high' a weight")],
+    "max_wait": [(0, "at least 0.05 s"), ("1m", "give seconds")],
     "rate_limit": BAD_RATE,
     "global_concurrency": BAD_COUNT,
     "group": [(5, "give Group("), ("shop_42", "give Group(")],

@@ -110,7 +110,7 @@ class BatchSpec(HandlerSpec):
         single = Signature(name, _single(_item_type(shape), _result_type(name, shape.returns)), lambda _default: False)
         super().__init__(name, shape.function, single, policy, kind=kind, lane=lane, keep_result=keep_result)
         self.shape = shape
-        self.plain = kind == "async" and not shape.wants_context and not shape.dependencies
+        self.plain: bool = kind == "async" and not shape.wants_context and not shape.dependencies
 
     def plan(self, options: Checked, args: bytes) -> Flow | None:
         """Return what a job with this encoded item waits for; keys name fields of the item."""

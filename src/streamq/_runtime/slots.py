@@ -9,8 +9,8 @@ class Slots:
     """``concurrency`` places. Queues that want some are asked in turn, so that none starves the others."""
 
     def __init__(self, concurrency: int) -> None:
-        self.concurrency = concurrency
-        self.used = 0
+        self.concurrency: int = concurrency
+        self.used: int = 0
         self._reserved = 0
         self._wake: list[Callable[[], None]] = []
         self._hungry: list[Callable[[], bool]] = []
