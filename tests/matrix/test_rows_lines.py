@@ -432,17 +432,17 @@ async def test_expiry_x_delay(make: MakeRig) -> None:
 async def test_expiry_x_retry_pause_block(make: MakeRig, how: str) -> None:
     """Time goes on; ends as expired at the next touch."""
     rig = make()
-    work = rig.handler().with_options(expires_in=0.2)
+    work = rig.handler().with_options(expires_in=1.5)
     block = await rig.queue.block(name="work") if how == "block" else None
     if how == "pause":
         await rig.queue.pause(handler="work")
     if how == "retry":
-        rig.raises[1] = Retry(after=0.25)
+        rig.raises[1] = Retry(after=1.6)
     job = await work.enqueue(1)
     async with rig.working():
         if how != "retry":
             await rig.waits(job)
-            await passed(0.2)
+            await passed(1.5)
             assert await (block.release() if block is not None else rig.queue.resume(handler="work"))
         await until(state_is(job, JobState.EXPIRED))
 

@@ -134,9 +134,9 @@ async def test_held_jobs_expire_in_their_time(make_queue: MakeQueue) -> None:
     ran, _ = recording(queue)
     block = await queue.block(name="send")
     async with Worker(queue):
-        job = await queue.enqueue("send", {"to": "ada"}, expires_in=0.3)
+        job = await queue.enqueue("send", {"to": "ada"}, expires_in=2.0)
         await until(lambda: held(queue, 1), "it is held")
-        await asyncio.sleep(0.35)  # its time, not a wait for a fact
+        await asyncio.sleep(2.1)  # its time, not a wait for a fact
         await block.release()
         await until(lambda: is_state(queue, job.id, JobState.EXPIRED), "it ended as expired")
     assert ran == []

@@ -528,9 +528,9 @@ async def test_expiry_goes_on_while_jobs_wait(queue: Queue) -> None:
 
     await breaker.open(queue, for_=60)
     async with Worker(queue):
-        job = await send.with_options(expires_in=0.2).enqueue()
+        job = await send.with_options(expires_in=2.0).enqueue()
         await until(lambda: in_line_of(breaker, queue, 1))
-        await until(lambda: datetime.now(UTC) > created_at(job) + timedelta(seconds=0.3))
+        await until(lambda: datetime.now(UTC) > created_at(job) + timedelta(seconds=2.1))
         await breaker.close(queue)
         await until(lambda: is_in(job, JobState.EXPIRED))
 

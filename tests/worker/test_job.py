@@ -400,11 +400,11 @@ async def test_expires_in_bounds_the_start(queue: Queue, held: Any, gate: Gate) 
 async def test_expires_in_does_not_stop_a_job_that_has_started(queue: Queue) -> None:
     @queue.handler("work")
     async def work() -> str:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.6)
         return "done"
 
     async with Worker(queue):
-        job = await work.with_options(expires_in=0.2).enqueue()
+        job = await work.with_options(expires_in=1.5).enqueue()
         assert await job.result(timeout=10) == "done"
 
 
