@@ -8,7 +8,6 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -35,8 +34,8 @@ from ._store.faults import server_error
 from ._store.link import LinkDown, ReplyError, redacted
 from ._store.session import Store
 from ._store.verbs import Item, Settings, WorkerVerbs
-from .errors import RedisUnavailable, ServerUnfit, StreamqError
-from .limits import declare
+from .declaring import Declaring
+from .errors import RedisUnavailable, StreamqError
 from .queue import Queue
 from .reading import Heartbeat
 
@@ -45,9 +44,6 @@ WINDOW = 100_000
 
 BURST_LOOK = 0.05
 """Seconds between two looks whether a burst is over; only an idle worker asks the server."""
-
-DECLARE_EVERY = 3600.0
-"""Seconds between two declarations of the limits; what did not change costs one call."""
 
 log: logging.Logger = logging.getLogger("streamq.worker")
 
@@ -101,9 +97,7 @@ class Joint:
             store.url, store.keys.bell, resting=lambda: self.exchange.is_resting, woken=self.exchange.ring
         )
         self.gating: Gating = Gating()
-        self._store = store
-        self._declare_next = float("inf")
-        self._declaring: asyncio.Task[None] | None = None
+        self.declaring: Declaring = Declaring(store, wiring.registry, clock, f"{worker.name} (streamq {VERSION})")
         self.executor.ended = self._ended
         self.batching: Batching = Batching(self.executor, self._batch_ended)
         self.exchange.host = self
@@ -124,14 +118,11 @@ class Joint:
                     raise RedisUnavailable(redacted(self.exchange.url), problem.reason) from None
                 await asyncio.sleep(0.2)
         await store.session().announce()
-        await self.declare()
+        await self.declaring.declare()
 
-    async def declare(self) -> None:
-        """Write what our code says of limits."""
-        self._declare_next = time.monotonic() + DECLARE_EVERY
-        store = self._store
-        with suppress(ServerUnfit, RedisUnavailable):  # refused: memory is full, say. A worker is what frees it
-            await declare(store, self.wiring.registry, f"{self.worker.name} (streamq {VERSION})", self.clock.now_ms())
+    def forgotten(self) -> None:
+        """Hear that the server lost what it knew of limits."""
+        self.declaring.forgotten()
 
     def hear(self, word: bytes, argument: bytes) -> None:
         """Hear the control channel."""
@@ -236,9 +227,7 @@ class Joint:
     def heartbeat(self) -> bytes:
         """Return what people shall see of this worker."""
         now = time.monotonic()
-        if now > self._declare_next:
-            # The offset of limits by the clock follows daylight saving.
-            self._declaring = asyncio.get_running_loop().create_task(self.declare())
+        self.declaring.tick()
         running = self.exchange.table.running
         return msgspec.msgpack.encode(
             Heartbeat(

@@ -1,9 +1,8 @@
-"""Limits of a queue while it runs: what is in force, set and cleared live, and what a worker declares of its code."""
+"""Limits of a queue while it runs: what is in force, set and cleared live."""
 
 from __future__ import annotations
 
 import getpass
-import hashlib
 import logging
 import socket
 from collections.abc import Mapping, Sequence
@@ -12,10 +11,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from ._core import flow, gates
+from ._core import gates
 from ._core import limits as _limits
 from ._core import rules as _rules
-from ._core.handler import Registry
 from ._core.limits import RateLimit
 from ._core.rules import Rule
 from ._core.units import from_ms
@@ -170,26 +168,6 @@ def checked_gate(value: object) -> str:
     )
 
 
-async def declare(store: Store, registry: Registry, by: str, now_ms: int) -> None:
-    """Write what this process's code says of limits. Of two processes that differ, the last to start is in force."""
-    handlers = {name: spec.flow for name, spec in registry.handlers.items()}
-    found = flow.declared(registry.flow, handlers, now_ms)
-    said: dict[str, Any] = {name: msgspec.to_builtins(conf) for name, conf in found.items()}
-    digest = hashlib.sha256(msgspec.json.encode(sorted(said.items()))).hexdigest()[:16] if said else ""
-    # What this code knows of and does not limit is not limited any more.
-    known = [gates.QUEUE, gates.GROUPS]
-    for name in handlers:
-        known += [gates.handler(name), gates.limit(name), gates.keys(name)]
-    whole = {**dict.fromkeys(known, False), **said}
-    changed, before = await _store.declare(store, digest, whole, by)
-    if changed and before is not None:
-        log.warning(
-            "limits of %r changed: %s, declared by %s, now %s",
-            store.queue, _told(before.gates), before.by, _told(said),
-            extra={"event": "limits_changed", "queue": store.queue},
-        )  # fmt: skip
-
-
 def person() -> str:
     """Return who acts, for those who ask later: user@host."""
     try:
@@ -250,13 +228,3 @@ def _info(seen: _store.GateSeen, layer: _store.Layer | None, *, declared: bool) 
         seen.wait_ms / 1000,
         str(conf.get("why", "")),
     )
-
-
-def _told(found: Mapping[str, Mapping[str, Any]]) -> str:
-    parts: list[str] = []
-    for gate, conf in sorted(found.items()):
-        of_gate = [text for text in (rate_text(conf),) if text]
-        if conf.get("c") is not None:
-            of_gate.append(f"{conf['c']} at a time")
-        parts.append(f"{gate} {', '.join(of_gate) or 'open'}")
-    return "; ".join(parts) or "none"

@@ -259,3 +259,10 @@ async def test_a_dear_job_that_goes_lets_a_cheap_one_on(stage: Stage) -> None:
     assert await hand.take() == [], "the dear one is first"
     assert await desk.cancel(stage.store, ["dear"], b"r", result_ms=1000, ask=True) == "c"
     assert [job.id for job in await hand.take()] == [b"cheap"]
+
+
+async def test_a_gate_that_is_shut_for_a_while_drops_nothing_at_enqueue(stage: Stage) -> None:
+    """A breaker, or a "too many requests" at a gate without a rate: it opens again."""
+    await stage.set("h.a", c=5)
+    await stage.shut("h.a", 60_000)
+    assert await stage.line_up(Lined("a", Flow(("h.a",), on_limit="drop"))) == {}

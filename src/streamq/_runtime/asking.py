@@ -46,6 +46,8 @@ class Asking:
         offer = replies.read_offer(reply, self._epoch)
         if offer.rules is not None:
             # Learnt before the jobs that came with them are begun: none of them escapes a block.
+            if int(offer.epoch) < int(self._epoch or 0):
+                host.forgotten()
             self._epoch = offer.epoch
             host.learn(offer.rules)
         if not self.lanes.is_plain:

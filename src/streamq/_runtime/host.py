@@ -16,6 +16,10 @@ class Host(Protocol):
         """Take note of the blocks and limits set live; called before the jobs that came with them are begun."""
         ...
 
+    def forgotten(self) -> None:
+        """Hear that the server lost what it knew of limits."""
+        ...
+
     def heartbeat(self) -> bytes:
         """Return what people shall see of this worker."""
         ...

@@ -17,10 +17,12 @@ function flow.admit(env, id, lane, when, body, r, d)
   end
   local closed
   if r and (r[11] == 'd' or r[12] ~= 'q') and when == '0' then
+    local contested = r[12] == 'd' and conflict_gate(r)
     for _, name in ipairs(r[2]) do
       local g, c = gate(name), gate(name).conf
-      if r[11] == 'd' and (rate_wait(g, r[3]) > 0 or (c.n and g.parked > 0)) then closed = 'limited:' .. hex(name) end
-      if r[12] == 'd' and c.c and string.sub(name, 1, 2) == 'k.' and g.used + g.waiting >= c.c then
+      -- A gate that is shut for another reason than its rate drops nothing: it opens again.
+      if r[11] == 'd' and c.n and (rate_wait(g, r[3]) > 0 or g.parked > 0) then closed = 'limited:' .. hex(name) end
+      if name == contested and (c.c or -1) >= 0 and g.used + g.waiting >= c.c then
         closed = 'conflict:' .. hex(name)
       end
     end

@@ -19,4 +19,13 @@ end
 local function with_record(place, r) return place .. '|' .. cmsgpack.pack(r) end
 
 local function line_name(r) return r[R_LINE] ~= '' and r[R_LINE] or table.concat(r[R_GATES], '>') end
+
+-- The gate whose taken places are a conflict: that of the job's key, else that of its handler; nil when it has neither.
+local function conflict_gate(r)
+  local found
+  for _, name in ipairs(r[R_GATES]) do
+    if string.sub(name, 1, 2) == 'k.' or (not found and string.sub(name, 1, 2) == 'h.') then found = name end
+  end
+  return found
+end
 flow.record_of, flow.with_record, flow.line_name = record_of, with_record, line_name

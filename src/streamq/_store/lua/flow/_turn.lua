@@ -54,11 +54,12 @@ function flow.try(l)
   leave(head, r)
   local entry = hand(id, r, r[R_BATCH] and 'batch' or '')
   if entry then
+    local contested = r[R_CONFLICT] == 'c' and conflict_gate(r)
     for _, name in ipairs(r[R_GATES]) do
       local g = gate(name)
       g.used = g.used + 1
       flow.spend(g, r[R_COST])
-      if r[R_CONFLICT] == 'c' and string.sub(name, 1, 2) == 'k.' then
+      if name == contested then
         g.holders = g.holders or {}
         g.holders[id] = 1
       end
