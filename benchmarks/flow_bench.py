@@ -28,6 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.streamq_bench import cpu, memory, server_cpu
 from streamq import Dedup, Group, Priority, Queue, RateLimit, Worker
 from streamq._runtime.attempt import Attempt
 from streamq._store import lines
@@ -39,20 +40,6 @@ HOG = 20_000
 GROUPS = 10_000
 Spec = Callable[[Any, int], Any]
 Declare = Callable[[str], Queue]
-
-
-def cpu() -> float:
-    times = os.times()
-    return times.user + times.system
-
-
-def server_cpu(server: Server) -> float:
-    info = server.info("cpu")
-    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
-
-
-def memory(server: Server) -> int:
-    return int(server.info("memory")["used_memory"])
 
 
 class Case:

@@ -24,11 +24,11 @@ ALL = {
     **{f"flow/{name}": text for name, text in SHARED.items()},
 }
 
+ONLY_FOR_LINES = {"limited", "divert"}
+"""Parts of settle that the plain build does not have."""
+
 ELSEWHERE = {"end": "finish", "reclaim": "tick"}
 """Verbs whose file is called otherwise: ``end`` is a word of Lua; reclaiming is a part of the tick."""
-
-BACK_IN_LINE = {"limited", "divert"}
-"""Parts by which a job goes back to a line: for people it waits again, as after a release."""
 
 TYPES = ("hash", "stream", "streams", "zset", "list", "string", "strings")
 
@@ -104,7 +104,7 @@ def test_every_shared_file_is_put_in_front_of_some_verb() -> None:
 def test_a_plain_job_pays_nothing_for_lines() -> None:
     plain = {part for parts in scripts.VERBS.values() for part in parts}
     assert not [part for part in plain if part.startswith("flow/")]
-    assert plain & {f"settle/{part}.lua" for part in BACK_IN_LINE} == set()
+    assert plain & {f"settle/{part}.lua" for part in ONLY_FOR_LINES} == set()
     for verb in scripts.VERBS.keys() & scripts.LINES.keys():
         source = scripts.script(verb).source.decode()
         assert [name for name, text in SHARED.items() if text in source] == []
@@ -125,7 +125,7 @@ def test_every_verb_of_the_state_machine_has_its_file() -> None:
     assert missing == []
     assert ELSEWHERE.keys() <= verbs
     settled = {ELSEWHERE.get(verb, verb) for verb in verbs} & PARTS.keys()
-    assert settled | BACK_IN_LINE == PARTS.keys(), "a part of settle without an arrow in TRANSITIONS"
+    assert settled == PARTS.keys(), "a part of settle without an arrow in TRANSITIONS"
 
 
 # -- headers ---------------------------------------------------------------------------------------------------------
