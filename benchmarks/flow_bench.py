@@ -164,7 +164,7 @@ async def precision(server: Server, count: int, seconds: float) -> dict[str, flo
     workers = [Worker(queue, concurrency=40) for _ in range(3)]
     own = server_cpu(server)
     began = time.perf_counter()
-    Joint.start = noting  # type: ignore[assignment, method-assign]
+    Joint.start = noting  # type: ignore[assignment, method-assign]  # noted, and put back below
     try:
         async with workers[0], workers[1], workers[2]:
             while len(starts) < count * seconds:  # noqa: ASYNC110 - nobody else is running
@@ -172,7 +172,7 @@ async def precision(server: Server, count: int, seconds: float) -> dict[str, flo
             took = time.perf_counter() - began
             used_cpu = server_cpu(server) - own
     finally:
-        Joint.start = begin  # type: ignore[method-assign]
+        Joint.start = begin  # type: ignore[method-assign]  # as it was
     calls = float(server.info("stats")["total_commands_processed"]) - before_calls
     await queue.aclose()
     starts.sort()

@@ -218,7 +218,7 @@ def _run(stage: Stage, total: int, *, workers: int, look: Callable[[], None] | N
     before, base, started = stage.moment(), stage.count(), time.perf_counter()
     if look is not None:
         for share in (0.2, 0.4, 0.6):
-            stage.wait(lambda at=share: stage.count() >= base + (total - base) * at, "the drain")  # type: ignore[misc]
+            stage.wait(lambda at=share: stage.count() >= base + (total - base) * at, "the drain")  # type: ignore[misc]  # a lambda with a default
             look()
     stage.wait(lambda: stage.count() >= total, "the drain")
     elapsed = time.perf_counter() - started

@@ -25,10 +25,10 @@ def growth(open_stage: Open, size: Size, *, quick: bool) -> Found:
             stage.producer.ask("one", job="noop", count=TAKEN)
             found[f"enqueue at 10^{power}, us"] = stage.moment().per_job(before, TAKEN)["server"]
             stage.work()
-            stage.wait(lambda here=stage: here.count() > 0, "the first job")  # type: ignore[misc]
+            stage.wait(lambda here=stage: here.count() > 0, "the first job")  # type: ignore[misc]  # a lambda with a default
             before, base = stage.moment(), stage.count()
             most = min(10**power, int(30_000 * size.seconds))
-            stage.wait(lambda here=stage, goal=most: here.count() >= goal, "the drain")  # type: ignore[misc]
+            stage.wait(lambda here=stage, goal=most: here.count() >= goal, "the drain")  # type: ignore[misc]  # a lambda with a default
             after, done = stage.moment(), stage.count()
             found[f"drain at 10^{power}, us"] = after.per_job(before, max(1, done - base))["server"]
     return found
@@ -42,11 +42,11 @@ def crowd(open_stage: Open, size: Size, *, quick: bool) -> Found:
             jobs = int(20_000 * size.seconds)
             stage.producer.ask("one", job="noop", count=100)
             groups = [stage.work() for _ in range(workers)]
-            stage.wait(lambda here=stage: here.count() >= 100, "the first jobs")  # type: ignore[misc]
+            stage.wait(lambda here=stage: here.count() >= 100, "the first jobs")  # type: ignore[misc]  # a lambda with a default
             time.sleep(0.5 + 0.3 * workers)  # all of them connected
             before, base = stage.moment(), stage.count()
             stage.producer.ask("fill", job="noop", count=jobs)
-            stage.wait(lambda here=stage, goal=base + jobs: here.count() >= goal, "the drain")  # type: ignore[misc]
+            stage.wait(lambda here=stage, goal=base + jobs: here.count() >= goal, "the drain")  # type: ignore[misc]  # a lambda with a default
             found[f"{workers} workers, us"] = stage.moment().per_job(before, jobs)["server"]
             del groups
     return found
@@ -59,7 +59,7 @@ def idlers(open_stage: Open, size: Size, *, quick: bool) -> Found:
         with open_stage() as stage:
             stage.work(PEER_WORKERS=str(workers))
             stage.producer.ask("one", job="noop", count=100)
-            stage.wait(lambda here=stage: here.count() >= 100, "the first jobs")  # type: ignore[misc]
+            stage.wait(lambda here=stage: here.count() >= 100, "the first jobs")  # type: ignore[misc]  # a lambda with a default
             time.sleep(1 + workers / 50)
             before, started = stage.moment(), time.monotonic()
             time.sleep(size.idle)
@@ -67,7 +67,7 @@ def idlers(open_stage: Open, size: Size, *, quick: bool) -> Found:
             by_itself = (after.cpu - before.cpu) / (time.monotonic() - started)
             before, started = stage.moment(), time.monotonic()
             stage.producer.ask("paced", count=size.samples, every=0.005)
-            stage.wait(lambda here=stage: here.count() >= 100 + size.samples, "low load")  # type: ignore[misc]
+            stage.wait(lambda here=stage: here.count() >= 100 + size.samples, "low load")  # type: ignore[misc]  # a lambda with a default
             spent = stage.moment().cpu - before.cpu - by_itself * (time.monotonic() - started)
             found[f"{workers} idle workers, us"] = spent / size.samples * 1e6
     return found

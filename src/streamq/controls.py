@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
+
 from ._core import condition, gates, names, units
 from ._core import envelope as _wire
 from ._core import rules as _rules
@@ -137,7 +139,7 @@ class Controls(ABC):
         found = {gate.decode()[2:]: data for gate, data in (await _store.rules(store)).items() if gate[:2] == b"x."}
         seen = await _store.explain(store, "", [f"x.{one}" for one in found])
         held = {gate.gate[2:]: gate.waiting for gate in seen.gates}
-        return sorted((Block(self, one, _rules.decode(data), held[one]) for one, data in found.items()), key=_age)
+        return sorted((Block(self, one, _readable(data), held[one]) for one, data in found.items()), key=_age)
 
     async def explain(self, job_id: str) -> Explanation:
         """Return why a job is where it is: its line, its place in it, and what each of its gates says."""
@@ -191,6 +193,17 @@ def _gate(group: str | None, handler: str | None) -> str | None:
     if handler is not None:
         return gates.handler(names.checked("handler", handler))
     return None if group is None else f"g:{gates.checked('group', group)}"
+
+
+def _readable(data: bytes) -> Rule:
+    """Return a rule; of one that a newer version wrote, that it cannot be read: it has to be seen to be released."""
+    try:
+        rule = _rules.decode(data)
+        if rule.where is not None:
+            condition.from_wire(rule.where)
+    except (msgspec.DecodeError, ConfigError):
+        return Rule(reason="this version cannot read what it holds")
+    return rule
 
 
 def _age(block: Block) -> datetime:

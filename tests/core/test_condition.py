@@ -180,8 +180,8 @@ def by_function(job: dict[str, Any]) -> bool:
     numbered(
         (lambda: Arg(""), r"Arg\(name\)='': give the name"),
         (lambda: Arg("a..b"), r"Arg\(name\)='a..b'"),
-        (lambda: Arg(5), r"Arg\(name\)=5"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-        (lambda: Arg("a")[1.5], r"Arg\(name\)=1.5"),  # type: ignore[index]  # pyright: ignore[reportArgumentType]
+        (lambda: Arg(5), r"Arg\(name\)=5"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - wrong on purpose
+        (lambda: Arg("a")[1.5], r"Arg\(name\)=1.5"),  # type: ignore[index]  # pyright: ignore[reportArgumentType] - wrong on purpose
         (lambda: Arg("a")[True], r"Arg\(name\)=True"),
         (lambda: Arg("a") == Arg("b"), r"where: a ===<Arg b>: a field is compared with a value"),
         (lambda: Arg("a") == by_function, r"a function cannot be stored in Redis"),
@@ -194,13 +194,13 @@ def by_function(job: dict[str, Any]) -> bool:
         (lambda: Arg("a") == "x" * 1001, r"at most 1000 characters"),
         (lambda: Arg("a") == "\ud800", r"all of them valid"),
         (lambda: Arg("a") > True, r"compare with text or a number"),
-        (lambda: Arg("a") > None, r"compare with text or a number"),  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+        (lambda: Arg("a") > None, r"compare with text or a number"),  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue] - wrong on purpose
         (lambda: Arg("a").in_(), r"give 1 to 1000 values"),
         (lambda: Arg("a").in_([]), r"give 1 to 1000 values"),
         (lambda: Arg("a").in_(range(1001)), r"give 1 to 1000 values"),
-        (lambda: Arg("a").in_(by_function), r"a function cannot be stored"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        (lambda: Arg("a").in_(by_function), r"a function cannot be stored"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - wrong on purpose
         (lambda: Arg("a").in_(list(range(1001))), r"give 1 to 1000 values"),
-        (lambda: Arg("a").startswith(1), r"give text"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        (lambda: Arg("a").startswith(1), r"give text"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - wrong on purpose
         (lambda: checked("where", by_function), r"where=<function by_function.*give a condition such as"),
         (lambda: checked("where", lambda: True), r"stored in Redis and evaluated by every worker"),
         (lambda: checked("where", Arg("a")), r"give a comparison of it"),

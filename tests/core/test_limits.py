@@ -96,9 +96,9 @@ def test_they_are_values() -> None:
     assert RateLimit(50, 60) == RateLimit(50, per=timedelta(minutes=1))
     assert len({RateLimit(50), RateLimit(50, per=1), RateLimit(50, per=2)}) == 2
     with pytest.raises(AttributeError):
-        RateLimit(5).count = 6  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+        RateLimit(5).count = 6  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue] - frozen: wrong on purpose
     with pytest.raises(AttributeError):
-        Group().weight = 6  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+        Group().weight = 6  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue] - frozen: wrong on purpose
 
 
 def test_a_period_is_counted_longer_never_shorter() -> None:
@@ -136,7 +136,7 @@ def test_a_sliding_window_and_a_bucket_have_none() -> None:
 @pytest.mark.parametrize("zone", ["Europe/Athens", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC"])
 def test_a_day_begins_at_local_midnight_all_year(zone: str) -> None:
     limit = RateLimit(1000, per=timedelta(days=1), align="clock", tz=zone)
-    day = datetime(2026, 1, 1)  # noqa: DTZ001
+    day = datetime(2026, 1, 1)  # noqa: DTZ001 - naive on purpose
     for number in range(366):
         midnight = (day + timedelta(days=number)).replace(tzinfo=ZoneInfo(zone))
         just_before = midnight.astimezone(UTC) - timedelta(milliseconds=1)

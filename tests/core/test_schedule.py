@@ -398,7 +398,7 @@ def test_unknown_zones_name_the_nearest(zone: Any, words: str) -> None:
 @pytest.mark.parametrize("schedule", [CronSchedule("@daily"), EverySchedule(1), AtSchedule(utc("2026-01-01"))])
 def test_a_naive_question_is_refused(schedule: Schedule) -> None:
     with pytest.raises(ConfigError, match=r"after=.*naive"):
-        schedule.next(datetime(2026, 1, 1))  # noqa: DTZ001
+        schedule.next(datetime(2026, 1, 1))  # noqa: DTZ001 - naive on purpose
 
 
 @pytest.mark.parametrize("every", [0, -1, 0.05, 1 / 3, 0.1234, float("nan"), 1e9, True, "5"])
@@ -407,7 +407,7 @@ def test_bad_intervals_are_refused(every: Any) -> None:
         EverySchedule(every)
 
 
-@pytest.mark.parametrize("at", [datetime(2026, 1, 1), utc("1969-12-31"), "2026-01-01", None])  # noqa: DTZ001
+@pytest.mark.parametrize("at", [datetime(2026, 1, 1), utc("1969-12-31"), "2026-01-01", None])  # noqa: DTZ001 - naive on purpose
 def test_bad_instants_are_refused(at: Any) -> None:
     with pytest.raises(ConfigError, match=r"AtSchedule\(at\)="):
         AtSchedule(at)
@@ -416,7 +416,7 @@ def test_bad_instants_are_refused(at: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"start": datetime(2026, 1, 1)}, "start=.*naive"),  # noqa: DTZ001
+        ({"start": datetime(2026, 1, 1)}, "start=.*naive"),  # noqa: DTZ001 - naive on purpose
         ({"start": utc("2026-01-02"), "end": utc("2026-01-02")}, "end=.*must be after start"),
         ({"start": utc("2026-01-02T00:00"), "end": utc("2026-01-02T02:00")}, "end=.*leaves no tick of: every day"),
         ({"limit": 0}, "limit=0"),
@@ -703,7 +703,7 @@ def test_the_work_does_not_grow_with_the_time_missed(
         def counting(schedule: Schedule, after: datetime) -> datetime | None:
             nonlocal asked
             asked += 1
-            return plain(schedule, after)  # type: ignore[no-any-return]
+            return plain(schedule, after)  # type: ignore[no-any-return]  # the wrapped function is Any
 
         monkeypatch.setattr(kind, "next", counting)
 

@@ -207,7 +207,7 @@ class GhostWatch:
         known = {
             (worker.name, row.token.split(b":")[0])
             for worker in self._workers
-            for joint in worker._joints  # pyright: ignore[reportPrivateUsage]
+            for joint in worker._joints  # pyright: ignore[reportPrivateUsage] - what a test has to look into
             for row in joint.exchange.leased()
         }
         names = {worker.name for worker in self._workers}

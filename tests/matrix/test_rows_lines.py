@@ -265,7 +265,7 @@ async def test_dedup_x_retry(make: MakeRig) -> None:
     async with rig.working():
         job = await work.enqueue(1)
         for attempt in (1, 2):
-            await until(lambda attempt=attempt: len(rig.started) == attempt)  # type: ignore[misc]
+            await until(lambda attempt=attempt: len(rig.started) == attempt)  # type: ignore[misc]  # a lambda with a default
             assert (await work.enqueue(2)).met == job.id
         await job.result(timeout=10)
         assert (await work.enqueue(3)).created
@@ -375,7 +375,7 @@ async def test_batch_begins_on_time_where_workers_rest(make: MakeRig) -> None:
             await rig.is_resting()
             await work.enqueue(Thing(n))
             sent = asyncio.get_running_loop().time()
-            await until(lambda n=n: len(rig.together) > n)  # type: ignore[misc]
+            await until(lambda n=n: len(rig.together) > n)  # type: ignore[misc]  # a lambda with a default
             assert asyncio.get_running_loop().time() - sent < 0.7
 
 

@@ -236,7 +236,7 @@ async def flow() -> None:
 
 def conditions() -> None:
     greek = (Arg("country") == "GR") | Arg("address.country").in_("GR", "CY") | Arg("phone").startswith("+30")
-    large = ~(Arg("items")[0]["price"] <= 9.5) & (Arg("n") != 5) & (Arg("n") >= 1) & (Arg("done") == None)  # noqa: E711
+    large = ~(Arg("items")[0]["price"] <= 9.5) & (Arg("n") != 5) & (Arg("n") >= 1) & (Arg("done") == None)  # noqa: E711 - it makes a condition
     assert_type(str(greek & large), str)
     assert_type(greek.matches({"country": "GR"}), bool)
 

@@ -313,7 +313,7 @@ async def test_items_have_contexts_of_their_own(queue: Queue) -> None:
 
     async with Worker(queue):
         common = {"headers": {"x-request-id": "r", "n": "1"}, "tenant": "acme"}
-        one = await sync.with_options(**common).enqueue(1)  # type: ignore[arg-type]
+        one = await sync.with_options(**common).enqueue(1)  # type: ignore[arg-type]  # wrong on purpose
         two = await sync.with_options(headers={"x-request-id": "r"}, tenant="acme", max_attempts=9).enqueue(2)
         await settled([one, two])
     [ctx] = seen
@@ -803,7 +803,7 @@ async def test_items_are_checked_when_they_are_enqueued(queue: Queue) -> None:
     async def loose_items(items: list[dict[str, Any]]) -> None: ...
 
     with pytest.raises(InvalidPayload):
-        sync.job("text")  # type: ignore[arg-type]
+        sync.job("text")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(InvalidPayload, match="tenant"):
         loose_items.job({"id": 1})
     with pytest.raises(InvalidPayload, match="key"):
@@ -811,7 +811,7 @@ async def test_items_are_checked_when_they_are_enqueued(queue: Queue) -> None:
     with pytest.raises(ConflictingOptions, match="timeout"):
         sync.with_options(timeout=3).job(Contact(1))
     with pytest.raises(TypeError, match="give an exception"):
-        BatchItem(job_id="1", queue="q", name="n", attempt=1, max_attempts=1).fail("text")  # type: ignore[arg-type]
+        BatchItem(job_id="1", queue="q", name="n", attempt=1, max_attempts=1).fail("text")  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.parametrize(
@@ -859,7 +859,7 @@ async def test_bad_functions_are_refused(queue: Queue) -> None:
         (returns_number, "returns None, list"),
     ):
         with pytest.raises(ConfigError, match=said):
-            queue.batch_handler("sync", wait=1)(function)  # type: ignore[arg-type]
+            queue.batch_handler("sync", wait=1)(function)  # type: ignore[arg-type]  # wrong on purpose
 
     with pytest.raises(ConfigError, match="use batch_handler"):
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamq import Arg, Fixed, Group, JobState, Queue, Worker
 from streamq.errors import ConfigError
-from tests.worker.helpers import MakeQueue, drain, until
+from tests.servers import Server
+from tests.worker.helpers import MakeQueue, drain, keys_of, until
 
 
 def recording(queue: Queue) -> tuple[list[tuple[str, str]], object]:
@@ -147,6 +149,17 @@ async def test_a_block_that_cannot_be_is_refused(make_queue: MakeQueue, given: d
     queue = make_queue()
     with pytest.raises(ConfigError):
         await queue.block(**given)
+    assert await queue.blocks() == []
+
+
+async def test_a_block_of_a_newer_version_is_shown_and_can_be_released(make_queue: MakeQueue, server: Server) -> None:
+    queue = make_queue()
+    block = await queue.block(name="send")
+    for spoilt in (b"\xc1", msgspec.msgpack.encode({"w": ["from the future", ["a"], 1]})):
+        server.command("HSET", keys_of(queue).rules, f"x.{block.id}", spoilt)
+        [shown] = await queue.blocks()
+        assert (shown.id, shown.reason) == (block.id, "this version cannot read what it holds")
+    assert await queue.unblock(block.id)
     assert await queue.blocks() == []
 
 

@@ -339,7 +339,7 @@ async def test_running_and_ended_jobs_keep_theirs(make_queue: MakeQueue) -> None
     with pytest.raises(JobStateError, match="it is cancelled"):
         await server_forgot.set_priority(Priority.HIGH)
     with pytest.raises(ConfigError, match="priority=1"):
-        await good.set_priority(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        await good.set_priority(1)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - wrong on purpose
 
 
 async def test_without_a_trace_it_is_unknown(queue: Queue, server: Server) -> None:

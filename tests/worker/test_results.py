@@ -126,7 +126,7 @@ async def test_the_word_may_come_sooner_than_the_answer_that_it_was_asked_for(
         await gate.through("work")
         return "v"
 
-    look, hear = desk.look, Waiters._hear  # pyright: ignore[reportPrivateUsage]
+    look, hear = desk.look, Waiters._hear  # pyright: ignore[reportPrivateUsage] - what a test has to look into
 
     async def slow_look(*args: Any, channel: str = "", **options: Any) -> desk.Look:
         found = await look(*args, channel=channel, **options)

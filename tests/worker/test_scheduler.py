@@ -746,7 +746,7 @@ async def test_a_scheduler_can_be_stopped_and_started_again(queue: Queue, diary:
         for _ in range(2):
             had = len(diary.ran)
             async with scheduler:
-                await until(lambda had=had: len(diary.ran) > had)  # type: ignore[misc]
+                await until(lambda had=had: len(diary.ran) > had)  # type: ignore[misc]  # a lambda with a default
         running = asyncio.create_task(scheduler.run())
         had = len(diary.ran)
         await until(lambda: len(diary.ran) > had)

@@ -291,7 +291,7 @@ async def test_no_server_at_start(make_queue: MakeQueue) -> None:
 )  # fmt: skip
 async def test_options_out_of_bounds_are_refused(queue: Queue, options: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
-        Worker(queue, **options)  # type: ignore[arg-type]
+        Worker(queue, **options)  # type: ignore[arg-type]  # wrong on purpose
 
 
 async def test_a_job_that_is_enqueued_while_a_worker_stops_is_not_lost(queue: Queue) -> None:

@@ -29,7 +29,7 @@ class BatchItem(Context):
 
         Raises `TypeError` for what is no exception.
         """
-        if not isinstance(error, BaseException):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(error, BaseException):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a checker
             raise TypeError(f"fail({error!r}): give an exception, such as ValueError('no such contact')")
         self._is_settled, self._value, self._error = True, None, error
 

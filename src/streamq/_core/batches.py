@@ -160,7 +160,7 @@ def check_flow(asked: BatchOptions, options: HandlerOptions, queue: QueueFlow, s
         key = asked.key
         if key is not None and key not in names:
             raise ConfigError("key", key, f"{key!r} is no field of the items; they have {', '.join(names) or 'none'}")
-    elif callable(asked.key):  # pyright: ignore[reportUnnecessaryComparison]
+    elif callable(asked.key):  # pyright: ignore[reportUnnecessaryComparison] - callers without a checker
         key = OfItem(asked.key)
     else:
         raise ConfigError("key", asked.key, "give the name of a field of the items, or a function from item to text")

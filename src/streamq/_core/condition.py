@@ -100,10 +100,10 @@ class Arg:  # noqa: PLW1641 - with __eq__ and without __hash__ Python makes it u
         """A field or element of it."""
         return Arg(str(self._path[0]), *self._path[1:], part)
 
-    def __eq__(self, value: object) -> Condition:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __eq__(self, value: object) -> Condition:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride] - it makes a condition
         return self._compared("==", value)
 
-    def __ne__(self, value: object) -> Condition:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __ne__(self, value: object) -> Condition:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride] - it makes a condition
         return self._compared("!=", value)
 
     def __lt__(self, value: str | float) -> Condition:

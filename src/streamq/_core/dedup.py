@@ -65,7 +65,7 @@ class Dedup:
             raise ConfigError("Dedup(mode)", self.mode, f"use {', '.join(_MODES[:3])} or {_MODES[3]}")
         if self.scope not in ("queue", "group"):
             raise ConfigError("Dedup(scope)", self.scope, 'use "queue" or "group"')
-        if not isinstance(self.replace_priority, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(self.replace_priority, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a checker
             raise ConfigError("Dedup(replace_priority)", self.replace_priority, "give True or False")
         self._check_times()
         if self.replace_priority and self.mode not in ("simple", "throttle"):
@@ -94,8 +94,8 @@ class Dedup:
     def __repr__(self) -> str:
         """As it was written, without defaults: Dedup('cart:42', mode='throttle', ttl=5.0)."""
         parts = [repr(self.key)] if self.key is not None else []
-        options = {"by": None, "mode": "simple", "ttl": None, "max_wait": None, "scope": "queue"}
-        options["replace_priority"] = False  # type: ignore[assignment]
+        options: dict[str, object] = {"by": None, "mode": "simple", "ttl": None, "max_wait": None, "scope": "queue"}
+        options["replace_priority"] = False
         parts += [f"{name}={getattr(self, name)!r}" for name in options if getattr(self, name) != options[name]]
         return f"Dedup({', '.join(parts)})"
 

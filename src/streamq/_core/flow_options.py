@@ -30,7 +30,7 @@ def check_handler(
     options: HandlerOptions, queue: QueueFlow, name: str, arguments: Collection[str]
 ) -> HandlerFlow | None:
     """Return a handler's options of flow control, checked; None if it has none."""
-    given: Mapping[str, Any] = {one: options[one] for one in _HANDLER if one in options}  # type: ignore[literal-required]
+    given: Mapping[str, Any] = {one: options[one] for one in _HANDLER if one in options}  # type: ignore[literal-required]  # the names are keys of the dict
     if not given:
         return None
     concurrency, rate, mode = given.get("concurrency"), given.get("rate_limit"), given.get("dedup")

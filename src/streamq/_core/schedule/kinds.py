@@ -41,11 +41,11 @@ class CronSchedule(msgspec.Struct, frozen=True, tag="c", array_like=True):
     tz: str = "UTC"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.expression, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(self.expression, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a checker
             raise refusal(self.expression, "give text such as '0 2 * * *'")
         if len(self.expression) > 1000:
             raise refusal(f"{self.expression[:50]}...", "is over 1000 characters")
-        if not isinstance(self.tz, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(self.tz, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a checker
             raise ConfigError("CronSchedule(tz)", self.tz, "give the name of a time zone, such as 'Europe/Athens'")
         # One definition, one text: spaces must not make it look changed.
         msgspec.structs.force_setattr(self, "expression", " ".join(self.expression.split()))

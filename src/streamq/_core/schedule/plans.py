@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     grace: Seconds = 60.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.schedule, Schedule):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(self.schedule, Schedule):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a checker
             raise ConfigError("schedule", self.schedule, "give CronSchedule, EverySchedule or AtSchedule")
         if self.misfire not in _MISFIRES:
             near = get_close_matches(str(self.misfire), _MISFIRES, n=1)
