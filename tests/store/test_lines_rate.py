@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from streamq._core.flow import Flow
+from streamq._core.flow import Batch, Flow
 from streamq._core.limits import OnLimit
 from streamq._store import desk
 from streamq._store.lines import held
 from streamq._store.replies import Taken
 from streamq._store.verbs import Item
 from tests.store.lined import Config
-from tests.store.stage import Hand, Lined, Stage, completed, released, retried
+from tests.store.stage import Hand, Lined, Stage, completed, diverted, released, retried
 
 RATED = Flow(("r.x",))
 
@@ -108,6 +108,19 @@ async def test_a_job_that_never_began_gives_its_token_back(stage: Stage) -> None
     assert a.id == b"a"
     await hand.settle(a_began(a))
     assert await hand.take() == [], "one that began does not"
+
+
+async def test_what_others_of_a_batch_ran_on_is_not_given_back(stage: Stage) -> None:
+    """The first of a batch pays for all: it may go elsewhere while the rest has run."""
+    await stage.set("r.x", n=1, p=60_000)
+    of = Flow(("r.x",), line="b.send=1", batch=Batch(2, wait_ms=60_000))
+    await stage.line_up(Lined("a", of), Lined("b", of), Lined("c", of), Lined("d", of))
+    hand = stage.hand()
+    a, b = await hand.take()
+    sent = diverted(a, Flow(("r.x", "x.1")))._replace(verb=b"V")
+    await hand.settle(completed(b), sent)
+    assert await hand.take() == []
+    assert stage.look().lines.gate("r.x").used == 0
 
 
 def a_began(job: Taken) -> Item:

@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from streamq import (
+    Arg,
     BatchContext,
     BatchItem,
     Context,
@@ -865,3 +866,28 @@ async def test_bad_functions_are_refused(queue: Queue) -> None:
 
         @queue.handler("plain")
         async def plain(ctx: BatchContext, n: int) -> None: ...
+
+
+async def test_a_batch_whose_first_item_is_sent_elsewhere_has_cost_its_token(make_queue: MakeQueue) -> None:
+    """It began on what the first one paid, so the next one waits for the next token."""
+    queue = make_queue(limits={"sms": RateLimit(1, per=60)})
+    ran: list[list[int]] = []
+
+    @queue.batch_handler("sync", size=2, wait=5)
+    async def sync(items: list[int]) -> None:
+        ran.append(items)
+
+    limited = sync.with_options(rate_key="sms")
+    async with Worker(queue):  # declares the limit
+        pass
+    await queue.enqueue_many([limited.job(n) for n in range(4)])
+    block = await queue.block(where=Arg("item") == 0)
+    async with Worker(queue):
+        await until(lambda: held_by(queue, block.id, 1), "the first is held")
+        await until(lambda: ran == [[1]], "its neighbour ran")
+        rate = next(one for one in await queue.limits.list() if one.gate == "r.sms")
+    assert (rate.state, ran) == ("rate", [[1]])
+
+
+async def held_by(queue: Queue, block_id: str, count: int) -> bool:
+    return [one.held for one in await queue.blocks() if one.id == block_id] == [count]

@@ -14,6 +14,10 @@ Told = tuple[Attempt, Item | None]
 """An attempt and how to settle it; None: its lease was lost, nothing may be told."""
 
 
+AFTER_A_START = {b"u": b"U", b"v": b"V", b"p": b"P"}
+"""How going back is told of a job whose tokens were used by others (settle.lua)."""
+
+
 class Batch:
     """Attempts of one handler that begin and end together; each has its own lease and its own settlement.
 
@@ -61,11 +65,18 @@ class Batch:
     def hand_back(self, cancelled: Callable[[Attempt], Item]) -> list[Told]:
         """Return the settlements of a batch that is not to begin any more."""
         self.begin(cancelled)
-        return [*((one, Item(b"u", one.id, one.token)) for one in self.attempts), *self.endings([])]
+        unbegun: list[Told] = [(one, Item(b"u", one.id, one.token)) for one in self.attempts]
+        return [*unbegun, *self.endings([])]
 
     def endings(self, told: Sequence[Told]) -> list[Told]:
         """Return ``told`` with what was held back until now."""
-        return [*told, *((one, None if one.why == "lost" else item) for one, item in self.held)]
+        return [*told, *((one, self._held_back(one, item, has_run=bool(told))) for one, item in self.held)]
+
+    def _held_back(self, attempt: Attempt, item: Item | None, *, has_run: bool) -> Item | None:
+        if item is None or attempt.why == "lost":
+            return None
+        # The others ran on what the first one paid: that start is not given back, whatever becomes of the first one.
+        return item._replace(verb=AFTER_A_START.get(item.verb, item.verb)) if has_run else item
 
 
 def units(jobs: Sequence[Taken]) -> Iterator[list[Taken]]:

@@ -21,9 +21,10 @@ if flow then flow.open(20, meta, m[4]) end
 -- verb -> {function, number of arguments, writes a record}
 local VERBS = {
   c = {complete, 1}, C = {complete, 2, true}, r = {retry, 4}, b = {bury, 4, true}, e = {finish, 2, true},
-  u = {release, 0}, U = {release, 0}, p = {park, 2}, x = {bury_raw, 1},
+  u = {release, 0}, U = {release, 0}, p = {park, 2}, P = {park, 2}, x = {bury_raw, 1},
 }
-if flow then VERBS.l, VERBS.v = {limited, 3}, {divert, 2} end
+if flow then VERBS.l, VERBS.v, VERBS.V = {limited, 3}, {divert, 2}, {divert, 2} end
+-- Capitals of going back: it had started, or others ran on what it paid, so its tokens stay spent.
 local UNSTARTED = {u = true, p = true, v = true}
 local now = now_ms()
 local counts, acks, rows_set, rows_gone, endings = {}, {}, {}, {}, {}
@@ -61,9 +62,9 @@ end
 local rows = redis.call('HMGET', KEYS[2], unpack(ids))
 if seen.c or seen.C then expect('l', KEYS[13], 'h', KEYS[14]) end
 if seen.r then expect('z', KEYS[9], 'h', KEYS[10]) end
-if seen.p then expect('z', KEYS[17], 'h', KEYS[10]) end
+if seen.p or seen.P then expect('z', KEYS[17], 'h', KEYS[10]) end
 if seen.b or seen.x then expect('s', KEYS[11], 'h', KEYS[12]) end
-if seen.u then expect('l', KEYS[18]) end
+if seen.u or seen.U then expect('l', KEYS[18]) end
 if m[2] then expect('h', KEYS[16]) end
 
 -- One table for all items: a batch of plain completions makes no garbage but its ids.
