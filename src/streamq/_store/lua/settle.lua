@@ -24,8 +24,6 @@ local VERBS = {
   u = {release, 0}, U = {release, 0}, p = {park, 2}, P = {park, 2}, x = {bury_raw, 1},
 }
 if flow then VERBS.l, VERBS.v, VERBS.V = {limited, 3}, {divert, 2}, {divert, 2} end
--- Capitals of going back: it had started, or others ran on what it paid, so its tokens stay spent.
-local UNSTARTED = {u = true, p = true, v = true}
 local now = now_ms()
 local counts, acks, rows_set, rows_gone, endings = {}, {}, {}, {}, {}
 local batch = {
@@ -88,7 +86,7 @@ for n = 1, total do
     done[id], answers[n] = true, 'a'
     if flow then
       item.held = row and flow.record_of(row)
-      if item.held then flow.free(id, item.held, UNSTARTED[letter]) end
+      if item.held then flow.free(id, item.held, letter) end
     end
     verb[1](batch, item, unpack(ARGV, first + 3, first + 2 + verb[2]))
   else

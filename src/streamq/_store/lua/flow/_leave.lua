@@ -27,15 +27,17 @@ function flow.hasten(id, row)
   return true
 end
 
--- A job that held its gates ends or goes back: its slots are free again, and its tokens when it never started.
+-- A job that held its gates ends or goes back: its slots are free again, and its tokens when it never started, which is
+-- what these letters of settle say. Their capitals: it had started, or others of its batch ran on what it paid.
+local UNSTARTED = {u = true, p = true, v = true}
 local freed = {}
-function flow.free(id, r, unstarted)
+function flow.free(id, r, letter)
   if r[R_FREE] then return end
   for _, name in ipairs(r[R_GATES]) do
     local g = gate(name)
     g.used = math.max(0, g.used - 1)
     if g.holders then g.holders[id] = nil end
-    if unstarted then flow.refund(g, r[R_COST], r[R_TAKEN]) end
+    if UNSTARTED[letter or ''] then flow.refund(g, r[R_COST], r[R_TAKEN]) end
     freed[#freed + 1] = g
   end
 end
