@@ -28,7 +28,7 @@ from ._runtime.host import Limits
 from ._runtime.settling import Settling
 from ._runtime.slots import Slots
 from ._runtime.ticker import Ticker
-from ._runtime.wheel import Wheel
+from ._runtime.timeouts import Timeouts
 from ._store.clock import ServerClock
 from ._store.faults import server_error
 from ._store.link import LinkDown, ReplyError, redacted
@@ -91,11 +91,13 @@ class Joint:
             queue.name, worker.name, clock.now_ms, max_result=wiring.max_payload, log_payload=worker.log_payload
         )
         self.executor: Executor = Executor(
-            wiring.registry, Wheel(), worker=worker.name, threads=worker.concurrency, clock=clock.now_ms
+            wiring.registry,
+            Timeouts(self.exchange.table.all),
+            worker=worker.name,
+            threads=worker.concurrency,
+            clock=clock.now_ms,
         )
-        self.bell: Bell = Bell(
-            store.url, store.keys.bell, resting=lambda: self.exchange.is_resting, woken=self.exchange.ring
-        )
+        self.bell: Bell = Bell(store.url, store.keys.bell, resting=self.exchange.rests, woken=self.exchange.ring)
         self.gating: Gating = Gating()
         self.declaring: Declaring = Declaring(store, wiring.registry, clock, f"{worker.name} (streamq {VERSION})")
         self.executor.ended = self._ended

@@ -156,8 +156,7 @@ class Worker:
     async def _start(self) -> None:
         self.started_ms = time.time_ns() // 1_000_000
         await self._stack.enter_async_context(SharedContext())
-        for queue in self.queues:
-            await self._join(queue)
+        await self._join()
         self._keeper = Keeper([joint.exchange for joint in self._joints], self.lease)
         await self._plan()
         await self._listen()
@@ -200,13 +199,20 @@ class Worker:
         for joint in self._joints:
             joint.look_again()
 
-    async def _join(self, queue: Queue) -> None:
-        store = (await queue.stores())[0]
-        joint = Joint(self, queue, store, self._slots)
-        self._joints.append(joint)
-        await joint.connect(store, self._wait_for_redis)
-        states = [await self._stack.enter_async_context(lifespan()) for lifespan in joint.wiring.lifespans]
-        joint.executor.state = states[0] if len(states) == 1 else states or None
+    async def _join(self) -> None:
+        stores = [(await queue.stores())[0] for queue in self.queues]
+        for queue, store in zip(self.queues, stores, strict=True):
+            self._joints.append(Joint(self, queue, store, self._slots))
+        # All at once: a worker of a hundred queues is ready as soon as one of a single queue, nearly.
+        connecting = [
+            joint.connect(store, self._wait_for_redis) for joint, store in zip(self._joints, stores, strict=True)
+        ]
+        for problem in await asyncio.gather(*connecting, return_exceptions=True):
+            if problem is not None:
+                raise problem
+        for joint in self._joints:
+            states = [await self._stack.enter_async_context(lifespan()) for lifespan in joint.wiring.lifespans]
+            joint.executor.state = states[0] if len(states) == 1 else states or None
 
     def _spawn(self, work: Any) -> None:
         self._tasks.append(asyncio.create_task(work))

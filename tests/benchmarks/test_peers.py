@@ -15,10 +15,14 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks import page
-from benchmarks.peers import budgets, chart, figures, tables
+from benchmarks.peers import budgets, budgets_own, chart, figures, own_due, own_tables, tables
 from benchmarks.peers.measures import MEASURES
 from benchmarks.peers.own import OWN
+from benchmarks.peers.own_due import longest_first
 from benchmarks.peers.roster import HERE, ROSTER, USUAL
+from tests.servers import StartServer
+
+PING = "longest answer to PING but for waiting for a core"
 
 ISSUE = (
     "streamq",
@@ -65,6 +69,12 @@ def drawn(picture: str) -> ET.Element:
     return ET.fromstring(picture)  # noqa: S314 - we drew it
 
 
+def flat(*whats: str, unit: str = "us", first: float = 50.0) -> dict[str, float]:
+    """Figures that a tenth lies between."""
+    points = {"little": first, "much": first * 1.1}
+    return {figures.at(what, point, unit): value for what in whats for point, value in points.items()}
+
+
 GOOD: dict[str, dict[str, float]] = {
     "streamq": {
         "drain": 80_000,
@@ -95,16 +105,33 @@ GOOD: dict[str, dict[str, float]] = {
     "celery": {"drain": 1200, "start_p99": 4.8},
 }
 OWN_GOOD: dict[str, dict[str, float]] = {
-    "blocked": {"starts": 1.0},
-    "idlers": {"1 idle workers, us": 60.0, "100 idle workers, us": 66.0},
-    "imports": {"import streamq, ms": 9.0, "streamq --help, ms": 90.0},
-    "growth": {
-        "enqueue at 10^3, us": 50.0,
-        "enqueue at 10^6, us": 55.0,
-        "drain at 10^3, us": 5.0,
-        "drain at 10^6, us": 5.0,
+    "growth": flat(
+        "enqueue, server CPU", "enqueue, commands", "a job in a flow, server CPU", "a job in a flow, commands"
+    ),
+    "delayed": flat("add one, server CPU", "add one, commands", "run a due one, server CPU", "run a due one, commands"),
+    "due": {
+        "longest command, while run, ms": 3.0,
+        "longest answer to PING but for waiting for a core, while run, ms": 5.0,
+        "longest answer to PING but for waiting for a core, while added, ms": 5.0,
+        "longest answer to PING, while run, ms": 50.0,
     },
-    "crowd": {"1 workers, us": 10.0, "32 workers, us": 11.0},
+    "crowd": flat("a job, server CPU", "a job, commands"),
+    "payloads": {
+        figures.at(f"{what} over bare", point, "x"): value
+        for what in ("server CPU", "worker CPU")
+        for point, value in (("100 B", 3.0), ("100 kB", 1.5))
+    },
+    "queues": flat("server CPU", "worker CPU", "commands"),
+    "rest": {
+        **flat("calls", unit="a queue and second", first=0.7),
+        figures.at("worker CPU", "1 queue", "% of a core"): 0.2,
+        figures.at("worker CPU", "20 queues", "% of a core"): 0.4,
+    },
+    "idlers": {**flat("server CPU"), **flat("enqueue to start, p50", unit="ms", first=0.5)},
+    "ready": {"from the process to its first line, ms": 280.0, "from the process to its first job done, ms": 300.0},
+    "imports": {"import streamq, ms": 9.0, "streamq --help, ms": 90.0},
+    "long": {"worker, resident, growth, %": 1.0, "server, data, growth, %": -2.0},
+    "blocked": {"starts": 1.0},
 }
 
 
@@ -139,15 +166,65 @@ def test_budgets_hold_and_break() -> None:
     good = made(*[record(name, found) for name, found in GOOD.items()], **OWN_GOOD)
     lines = budgets.lines(good)
     assert [line for line in lines if line.holds is not True] == []
-    worse = ("10^6", "100 idle", "32 workers", "starts", "ms")
+    # Nine times as much, but for the first point of what is measured at several.
     own = {
-        measure: {name: value * (9 if any(word in name for word in worse) else 1) for name, value in found.items()}
+        measure: {
+            name: value * (1 if " at little," in name or " at 100 B," in name else 9) for name, value in found.items()
+        }
         for measure, found in OWN_GOOD.items()
     }
+    own["long"] = dict.fromkeys(own["long"], 6.0)
     slow = {name: value * 9 if not figures.FIGURES[name].more else value / 9 for name, value in GOOD["streamq"].items()}
     bad = made(*[record(name, found) for name, found in {**GOOD, "streamq": slow}.items()], **own)
     held = {line.what for line in budgets.lines(bad) if line.holds}
     assert held == {"no-op drain: of a bare redis-py loop, uvloop", "5 ms handlers, uvloop"}
+
+
+def test_a_cost_may_fall_with_the_payload_but_not_rise() -> None:
+    def judged(*costs: float) -> list[bool | None]:
+        found = {figures.at("server CPU over bare", str(n), "x"): cost for n, cost in enumerate(costs)}
+        found |= {figures.at("worker CPU over bare", str(n), "x"): 1.0 for n in range(len(costs))}
+        return [
+            line.holds for line in budgets_own.lines({"payloads": found}) if "server CPU of a job, 100 B" in line.what
+        ]
+
+    assert judged(3.0, 2.0, 1.1) == [True]
+    assert judged(3.0, 2.0, 3.7) == [False]
+
+
+def test_a_measure_that_failed_has_no_answer() -> None:
+    lines = budgets_own.lines({measure: {} for measure in OWN})
+    assert {line.holds for line in lines} == {None}
+    assert {budget.measure for budget in budgets_own.BUDGETS} == OWN.keys() == own_tables.TITLES.keys()
+
+
+def test_figures_at_points_become_rows() -> None:
+    found = {figures.at("enqueue, server CPU", "10^3", "us"): 5.0, figures.at("enqueue, server CPU", "10^6", "us"): 6.0}
+    assert figures.by_point({**found, "starts": 1.0}) == {("enqueue, server CPU", "us"): {"10^3": 5.0, "10^6": 6.0}}
+
+
+def test_drift_leaves_the_warm_up_out_and_tells_the_slope() -> None:
+    grows = [(1000.0 * n, 500.0 if n < 10 else 100.0 + n) for n in range(101)]
+    found = figures.drift(grows)
+    assert found.slope == pytest.approx(0.001)
+    assert found.first == 114  # the median of 110 to 118
+    assert found.growth == pytest.approx((196 / 114 - 1) * 100)
+    assert figures.drift([(1.0, 7.0)]) == (7.0, 7.0, 0.0)
+
+
+def test_the_longest_commands_come_first_and_odd_arguments_do_no_harm() -> None:
+    slowlog = [[1, 0, 700, [b"EVALSHA", b"abc"], b"", b""], [2, 0, 900, [b"SET", b"\xff", b"1", b"2", b"3"], b"", b""]]
+    assert longest_first(slowlog) == [(900, "SET \ufffd 1 2"), (700, "EVALSHA abc")]
+
+
+def test_the_probe_sees_for_how_long_a_server_is_blocked(fresh_server: StartServer) -> None:
+    server = fresh_server(tcp=True)
+    with own_due.Watch(server, "then") as watch:
+        server.command("DEBUG", "SLEEP", 0.05)
+    found = watch.found
+    assert 50 <= found["longest command, then, ms"] < 5000
+    assert found["longest answer to PING, then, ms"] >= found["p50 of PING, then, ms"] > 0
+    assert found["longest answer to PING, then, ms"] >= found[f"{PING}, then, ms"]
 
 
 def test_a_budget_nobody_measured_is_neither_held_nor_broken() -> None:
@@ -172,6 +249,8 @@ def test_page_and_chart_are_written_from_the_results(tmp_path: Path) -> None:
     assert "| no-op drain, one process: of BullMQ on Node | >= 4x | 4.44x | yes |" in text
     assert re.search(r"^\| repid \|.* 8,600 \(8,600-30,000\) ", text, re.MULTILINE)
     assert "- arq: drain: it was not there\n" in text
+    assert "| enqueue, server CPU, us | 50.0 | 55.0 |\n" in text
+    assert "| worker, resident, growth, % | 1.00 |\n" in text
     assert "**arq** is missing: no" in text
     assert "{" not in text.replace("{ref}", "")
     picture = drawn((tmp_path / "docs" / "benchmarks-redis7.svg").read_text())

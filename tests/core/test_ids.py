@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -88,3 +89,20 @@ def test_a_custom_id_tells_nothing(custom: str) -> None:
 def test_digests_as_custom_ids_are_hardly_ever_taken_for_ours() -> None:
     digests = [hashlib.md5(b"%d" % n, usedforsecurity=False).hexdigest() for n in range(20_000)]
     assert sum(ids.created_ms(one) is not None for one in digests) < 20
+
+
+def test_a_child_process_shares_no_noise_with_its_parent() -> None:
+    """Both go on from the same memory; ids of one millisecond must differ still."""
+    ids.new_id()  # there is noise ahead now
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(write, ids.new_id().encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    child = os.read(read, 100).decode()
+    os.close(read)
+    os.close(write)
+    ours = [ids.new_id() for _ in range(300)]
+    assert len(child) == 32
+    assert child[13:] not in {one[13:] for one in ours}

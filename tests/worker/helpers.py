@@ -52,6 +52,18 @@ def inside(thing: Any) -> Any:
     return thing
 
 
+def hold_ready(worker: Worker) -> None:
+    """Make a running worker hold a tenth of its places ready, as one does whose jobs end quickly."""
+
+    def tenth(places: int, queues: int, now: float) -> int:
+        del queues, now
+        return places // 10
+
+    inside(worker)._slots.pace.ready = tenth
+    for joint in inside(worker)._joints:
+        joint.exchange.wake()
+
+
 async def drain(*queues: Queue, **options: Any) -> None:
     """Run a worker until nothing is waiting or active."""
     async with asyncio.timeout(PATIENCE):

@@ -40,7 +40,7 @@ from streamq._store.replies import Taken
 from streamq.errors import ConfigError, ConflictingOptions, InvalidPayload, JobCancelled, JobDead, JobExpired
 from tests.servers import Server
 from tests.worker import batchers
-from tests.worker.helpers import Gate, MakeQueue, drain, ended, inside, keys_of, loose, until
+from tests.worker.helpers import Gate, MakeQueue, drain, ended, hold_ready, inside, keys_of, loose, until
 
 ROOT = Path(__file__).parents[2]
 LONG = 60.0
@@ -521,6 +521,7 @@ async def test_items_of_a_batch_that_waits_for_a_place_are_cancelled(queue: Queu
     worker = Worker(queue, concurrency=10)
     async with worker:
         await until(lambda: len(gate.started) == 10)
+        hold_ready(worker)
         await until(lambda: inside(worker)._joints[0].exchange.table.ready == 1, "one more batch is held ready")
         for number in (40, 42):
             assert await jobs[number].cancel()
@@ -569,6 +570,7 @@ async def test_stop_hands_batches_back_and_nobody_is_charged(queue: Queue, gate:
     worker = Worker(queue, concurrency=10, grace=0.2)
     async with loose(worker) as running:
         await until(lambda: len(gate.started) == 10)
+        hold_ready(worker)
         await until(lambda: inside(worker)._joints[0].exchange.table.ready == 1, "one is held ready")
         worker.stop()
         await asyncio.wait_for(running, 10)

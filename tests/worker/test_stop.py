@@ -10,7 +10,7 @@ import pytest
 from streamq import Context, Fixed, JobState, Queue, Worker
 from streamq.errors import ConfigError, JobDead, RedisUnavailable
 from tests.servers import Server
-from tests.worker.helpers import Gate, MakeQueue, drain, ended, inside, keys_of, loose, until
+from tests.worker.helpers import Gate, MakeQueue, drain, ended, hold_ready, inside, keys_of, loose, until
 
 
 @pytest.fixture
@@ -133,8 +133,8 @@ async def test_unstarted_jobs_go_to_another_worker_at_once(queue: Queue, gate: G
         await queue.enqueue_many([work.job(n) for n in range(10)])
         [joint] = inside(first)._joints
         joint.exchange.hungry = True
-        joint.exchange._was_full = True
-        joint.exchange.wake()
+        joint.exchange.demand.was_full = True
+        hold_ready(first)
         await until(lambda: joint.exchange.table.ready, "it holds jobs ready")
         held_ready = joint.exchange.table.ready
         async with Worker(queue, lease=60) as second:

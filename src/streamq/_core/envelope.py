@@ -41,7 +41,7 @@ class AttemptError(msgspec.Struct, frozen=True, array_like=True):
     worker: str = ""
 
 
-class Envelope(msgspec.Struct, omit_defaults=True):
+class Envelope(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):  # no cycles, nothing to collect
     """Everything about a job but its id and its place.
 
     ``name`` handler; ``args`` msgpack map of arguments; ``attempts`` runs that have ended; ``hop`` re-entries into the

@@ -6,6 +6,8 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from .._core.envelope import Envelope, text
 from .._core.handler import HandlerSpec
 from .._core.lifecycle import message
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 Why = Literal["", "timeout", "lost", "cancel", "shutdown"]
 """Why an attempt was cancelled by us; '' if it was not."""
 
+_NO_ENVELOPE = Envelope(name="")
 
-class Attempt:
+
+class Attempt(msgspec.Struct, eq=False):  # a struct is made in C, and a job makes one
     """A row of the worker's table.
 
     ``id``, ``token``: job and fence. ``count``: deliveries (count - 1 are stalls). ``touched``: monotonic send time of
@@ -27,40 +31,20 @@ class Attempt:
     leased until that was answered. ``batch``: with whom it runs in one call, None if alone.
     """
 
-    __slots__ = (
-        "batch",
-        "begun",
-        "bucket",
-        "count",
-        "envelope",
-        "id",
-        "limit",
-        "mark",
-        "settling",
-        "spec",
-        "started",
-        "task",
-        "token",
-        "touched",
-        "why",
-    )
-
-    def __init__(self, job: bytes, token: bytes, count: int, touched: float, mark: bytes = b"") -> None:
-        self.id: bytes = job
-        self.token: bytes = token
-        self.count: int = count
-        self.touched: float = touched
-        self.mark: bytes = mark
-        self.envelope: Envelope = _NO_ENVELOPE
-        self.spec: HandlerSpec | None = None
-        self.started: float = 0.0
-        self.limit: float = math.inf
-        self.bucket: int = -1
-        self.begun: bool = False
-        self.settling: bool = False
-        self.why: Why = ""
-        self.task: asyncio.Task[Any] | Batch | None = None
-        self.batch: Batch | None = None
+    id: bytes
+    token: bytes
+    count: int
+    touched: float
+    mark: bytes = b""
+    envelope: Envelope = _NO_ENVELOPE
+    spec: HandlerSpec | None = None
+    started: float = 0.0
+    limit: float = math.inf
+    begun: bool = False
+    settling: bool = False
+    why: Why = ""
+    task: asyncio.Task[Any] | Batch | None = None
+    batch: Batch | None = None
 
     @property
     def job_id(self) -> str:
@@ -104,6 +88,3 @@ class Encoded:
         except Exception as error:  # noqa: BLE001 - a model's own dump may raise anything
             kind = type(value).__qualname__
             self.problem = text(f"{kind} cannot be encoded: {type(error).__name__}: {message(error)[:500]}")
-
-
-_NO_ENVELOPE = Envelope(name="")

@@ -72,8 +72,6 @@ class Batching:
         except BaseException as problem:  # noqa: BLE001 - a handler's failure is an outcome, even SystemExit
             error = problem
             trace = trace_of(problem)
-        for attempt in attempts:
-            self._executor.unwatch(attempt)
         self._ended(call.batch, [call.outcome(attempt, error, trace) for attempt in attempts])
 
 

@@ -15,9 +15,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from .._store import replies
 from .._store.clock import ServerClock
 from .._store.link import Command, Reply, ReplyError, as_reply_error
+from .._store.replies import Taken
 from .._store.verbs import MAX_ITEMS, Item, TickInput, WorkerVerbs
 from .asking import Asking
 from .attempt import Attempt
+from .complaints import Complaints
+from .demand import Demand
+from .due import Due
 from .host import Host, Limits
 from .lifeline import Lifeline
 from .settler import Settler
@@ -31,9 +35,6 @@ TICK = 2.0
 
 CLOCK_JUMP_MS = 2000
 """Move of the server's clock against ours that holds the sweep for one lease: a jump would make all leases look old."""
-
-FIRST_BITE = 8
-"""Jobs an idle worker takes at first, or half its places: a burst shall reach the other idle workers, too."""
 
 Add = Callable[[Command, Callable[[Reply], None]], None]
 
@@ -49,7 +50,6 @@ class Exchange:
         self.on_tick: Callable[[], None] = _nothing
         self.on_restored: Callable[[], None] = _nothing
         self.on_away: Callable[[], Awaitable[None]] | None = None
-        self.hungry: bool = True
         self.stopping: bool = False
         self.paused: bool = False
         self.asking: Asking = Asking(verbs)
@@ -59,16 +59,16 @@ class Exchange:
         self._slots = slots
         self._limits = limits
         self._line = Lifeline(url, limits.lease, self._line_lost)
+        self.demand: Demand = Demand(slots, self.table)
+        self._due = Due(clock, verbs.consumer)
+        self._defect: Exception | None = None
         self._trouble = False
-        self._next_complaint: dict[str, float] = {}
+        self._complaints = Complaints()
         self._is_over = False
         self._calling = False
         self._waker: asyncio.Future[None] | None = None
-        self._was_full = False
         self._next_tick = 0.0
         self._next_purge = time.monotonic() + 5.0
-        self._due = float("inf")
-        self._holds_turn = False
         self._no_sweep_before = 0.0
         self._ghosts_suspected = False
         self._listed: set[bytes] | None = None
@@ -78,31 +78,48 @@ class Exchange:
         self._parked = 0
         self._names_from = 0
         self._asked = 0
-        slots.join(self._slot_freed, lambda: self.hungry and not self.stopping)
+        self.hungry = True
 
     # -- what others tell us ------------------------------------------------------------------------
 
-    def wake(self) -> None:
-        """Go round the loop now."""
-        if self._waker is not None and not self._waker.done():
+    @property
+    def hungry(self) -> bool:
+        """Whether there may be jobs to fetch."""
+        return self._is_hungry
+
+    @hungry.setter
+    def hungry(self, wants: bool) -> None:
+        self._is_hungry = wants
+        self._slots.hunger(self, wants=wants)
+
+    def wake(self) -> bool:
+        """Go round the loop now; False in the middle of a call, after which we do so anyway."""
+        if self._waker is None:
+            return False
+        if not self._waker.done():
             self._waker.set_result(None)
+        return True
 
     def ring(self) -> None:
         """There may be jobs to fetch."""
         self.hungry = not self.stopping
         self.wake()
 
-    @property
-    def is_resting(self) -> bool:
+    def rests(self) -> bool:
         """Whether the queue gave less than was asked for and there is room: time to wait at the bell."""
-        return not self.hungry and not self.stopping and self._slots.free > 0
+        if self.hungry or self.stopping:
+            return False
+        if self._slots.free <= 0:
+            self._slots.when_free(self.on_rest)
+            return False
+        return True
 
     def hear(self, word: bytes, argument: bytes) -> None:
         """Hear the control channel."""
         if word == b"cancel":
             self.table.cancel(argument)
         elif word == b"due":
-            self._set_due(int(argument))
+            self._due.heard(int(argument))
             self.wake()
         elif word == b"rules":
             # Jobs are begun under the rules they were taken with, so that this may come late or never.
@@ -126,13 +143,6 @@ class Exchange:
         """Return the renewal of (id, token)s."""
         return self._verbs.renew(jobs)
 
-    def _slot_freed(self) -> None:
-        self.table.start_ready()
-        if self.hungry or self.table.ready:
-            self.wake()
-        else:
-            self.on_rest()
-
     # -- start and stop -----------------------------------------------------------------------------
 
     async def connect(self) -> None:
@@ -149,7 +159,8 @@ class Exchange:
     @property
     def is_empty(self) -> bool:
         """Whether everything was settled and answered, and nothing is on the way; or nothing can be any more."""
-        return self._is_over or (self.table.is_empty and self.settler.is_empty and not self._calling)
+        nothing_held = self.table.is_empty and self.settler.is_empty and not self.demand.arrived
+        return self._is_over or (nothing_held and not self._calling)
 
     async def leave(self) -> None:
         """Take our traces away; called last, with nothing held."""
@@ -172,9 +183,11 @@ class Exchange:
     async def _talk(self) -> None:
         while not (self.stopping and self.is_empty):
             if not self._line.is_up and not await self._connected():
+                self.demand.land()
                 continue
             commands, readers = self._plan()
             if not commands:
+                self.demand.land()
                 await self._rest()
                 continue
             # A stopping worker waits for this answer: jobs that come with it would else lie there for a whole lease.
@@ -187,18 +200,35 @@ class Exchange:
                 self._calling = False
             asked, self._asked = self._asked, 0
             self._slots.unreserve(asked)
-            # Attempts that were just started run up to their first wait; what needs none is settled in the next call.
-            await asyncio.sleep(0)
+            if not self.demand.looks_ahead(may=self._is_steady()):
+                self.demand.land()
+                # Attempts just begun run up to their first wait; what needs none is settled in the next call.
+                await asyncio.sleep(0)
             if self._trouble:
                 self._trouble = False
                 await asyncio.sleep(random.uniform(0.02, 0.2))  # noqa: S311 - jitter
 
     async def _call(self, commands: Sequence[Command]) -> Sequence[Reply]:
-        replies = await self._line.call(commands)
+        # What the last answer brought is begun when the next question is out: it runs while the server works.
+        replies = await self._line.call(commands, meanwhile=self._land_meanwhile)
+        if self._defect is not None:
+            raise self._defect
         if replies is None:
             self._trouble = True
             return ()
         return replies
+
+    def _is_steady(self) -> bool:
+        """Whether this queue alone is at work, and nothing but its next jobs is on our mind."""
+        busy = self.hungry and not self.stopping and not self._trouble
+        # With limits, what ends gives way to what waits: it is to be told first.
+        return busy and not self._verbs.knows_lines and self._slots.hungry <= 1
+
+    def _land_meanwhile(self) -> None:
+        try:
+            self.demand.land()
+        except Exception as defect:  # noqa: BLE001 - raised in the exchange: it is no fault of the connection
+            self._defect = defect
 
     async def _connected(self) -> bool:
         away = await self._line.reopen()
@@ -225,7 +255,7 @@ class Exchange:
         self.on_rest()
         loop = asyncio.get_running_loop()
         self._waker = loop.create_future()
-        due = float("inf") if self.stopping else self._due  # nothing is promoted any more
+        due = float("inf") if self.stopping else self._due.wake_at  # nothing is promoted any more
         until = min(self._next_tick, due, self.asking.alarm) - time.monotonic()
         timer = loop.call_later(max(0.0, until), self.wake)
         try:
@@ -252,7 +282,7 @@ class Exchange:
             add(settle, self._settled)
             if self._verbs.knows_lines and not self.stopping:
                 self.hungry = True  # it gives places in gates back: others may pass now
-        if now >= self._due and not self.stopping:
+        if now >= self._due.wake_at and not self.stopping:
             add(self._verbs.promote(), self._promoted)
             self.hungry = True  # what becomes due is fetched in the same round trip
         if now >= self.asking.alarm:
@@ -266,8 +296,7 @@ class Exchange:
         self._plan_rare(now, add, settling=settle is not None)
         want = self._want()
         if want > 0:
-            self._asked = want
-            self._slots.reserve(want)
+            self._asked = self._slots.reserve(self, want)
             self._plan_fetch(want, add)
         return commands, readers
 
@@ -277,13 +306,14 @@ class Exchange:
             self._ghosts_suspected = False
             add(self._verbs.own_pending(), self._pending_listed)
         if self._listed is not None:
+            self.demand.land()
             # Compared only now: what came with the same round trip is in the table, in whatever order the server ran it
             # (a script it had forgotten is run after the others).
             ghosts, self._listed = self.table.ghosts(self._listed)[:MAX_ITEMS], None
             if ghosts:
                 count = len(ghosts)
                 log.info("adopting %d jobs of a lost reply", count, extra={"event": "ghosts", "count": count})
-                add(self._verbs.adopt(ghosts), lambda reply: self._adopted(reply, now))
+                add(self._verbs.adopt(ghosts), lambda reply: self._brought(reply, replies.read_adopted, now))
         limits = self._limits
         if now >= self._next_purge and not self.stopping:
             self._next_purge = now + random.uniform(45, 75)  # noqa: S311 - jitter
@@ -299,31 +329,27 @@ class Exchange:
             part = names[self._names_from : self._names_from + MAX_ITEMS]
             self._names_from = (self._names_from + MAX_ITEMS) % max(1, len(names)) if len(names) > MAX_ITEMS else 0
             if part:
-                add(self._verbs.unpark(want, part), lambda reply: self._unparked(reply, asked))
+                add(self._verbs.unpark(want, part), lambda reply: self._brought(reply, replies.read_unparked, asked))
         if self.hungry:
             took = self._verbs.knows_lines
             command = self.asking.command(want, self._slots.free - self.table.ready, self._slots.concurrency, asked)
             add(command, lambda reply: self._fetched(reply, asked, took=took))
 
     def _want(self) -> int:
-        """How many jobs to ask for. Saturated workers may hold a tenth more than they run, so that no place waits."""
+        """How many jobs to ask for: for free places, and for those that will be free in a moment (`Pace`)."""
         if self.stopping or not (self.hungry or self._parked):
             return 0
         if self.settler.held_up >= self._slots.concurrency:
+            self._slots.hunger(self, wants=False)
             return 0  # what is done cannot be told: no more of it
-        ready = self.table.ready
-        free = self._slots.share() - ready
-        if self._slots.free - ready <= 0:
-            return max(0, self._slots.concurrency // 10 - ready) if self._was_full else 0
-        if not self._was_full:
-            free = max(min(free, FIRST_BITE), free // 2)
-        return max(0, min(free, MAX_ITEMS))
+        self._slots.hunger(self, wants=self.hungry)
+        return self.demand.want(keeps_places=self._verbs.knows_lines)
 
     def _tick_input(self, now: float) -> TickInput:
         self.table.lose_overdue()
         # Some even when all places are taken: under a load that never ends they would else never be run again.
         over = max(1, self._slots.concurrency // 10) - self.table.reclaimed_ready
-        self._room_for_stalled = max(0, self._slots.free - self.table.ready, over)
+        self._room_for_stalled = max(0, self.demand.room, over)
         return TickInput(
             self.host.heartbeat(),
             int(self._limits.lease * 1000),
@@ -339,6 +365,7 @@ class Exchange:
     def _settled(self, reply: Reply) -> None:
         if not isinstance(reply, ReplyError):
             items = self.settler.answered(reply)
+            self._slots.pace.ended(len(items), time.monotonic())
             self.table.forget(items)
             self._note_retries(items)
             if self._suspect and any(item.id == self._suspect for item in items):
@@ -356,7 +383,7 @@ class Exchange:
         for item in items:
             if item.verb == b"r":
                 when = str(item.args[0])
-                self._set_due(int(when[1:]) + (self.clock.now_ms() if when[0] == "+" else 0))
+                self._due.heard(int(when[1:]) + (self.clock.now_ms() if when[0] == "+" else 0))
 
     def _fetched(self, reply: Reply, asked: float, *, took: bool) -> None:
         if self._failed(reply):
@@ -365,21 +392,15 @@ class Exchange:
         if fetched.why == "flow":
             return  # still hungry: asked again in the other way
         self.clock.heard(fetched.now_ms)
-        self._was_full = fetched.why == "full"
         self.paused = fetched.why == "paused"
-        self.hungry = self._was_full and not self.stopping
+        self.hungry = fetched.why == "full" and not self.stopping
         if fetched.why not in {"full", "empty", "paused", "gate"}:
             self._complain(as_reply_error(Exception(fetched.why)), "fetch_failed")
-        self.table.take_all(fetched.jobs, asked)
+        self.demand.arrive(fetched.jobs, asked, full=fetched.why == "full")
 
-    def _unparked(self, reply: Reply, asked: float) -> None:
+    def _brought(self, reply: Reply, read: Callable[[Reply], Sequence[Taken]], asked: float) -> None:
         if not self._failed(reply):
-            for job in replies.read_unparked(reply):
-                self.table.take(job, asked)
-
-    def _adopted(self, reply: Reply, asked: float) -> None:
-        if not self._failed(reply):
-            for job in replies.read_adopted(reply):
+            for job in read(reply):
                 self.table.take(job, asked)
 
     def _ticked(self, reply: Reply, asked: float) -> None:
@@ -395,8 +416,8 @@ class Exchange:
             self._no_sweep_before = now + self._limits.lease
             log.warning("server clock moved by %.1f s", moved / 1000, extra={"event": "clock_moved", "moved_ms": moved})
         self._verbs.knows_lines = self._verbs.knows_lines or ticked.epoch != b"0"
-        self._holds_turn = ticked.turn == self._verbs.consumer
-        self._set_due(ticked.next_due_ms, exact=True)
+        self._due.turn(ticked.turn)
+        self._due.next(ticked.next_due_ms)
         self._parked = ticked.parked
         if ticked.waiting and not ticked.paused:
             self.hungry = not self.stopping  # whatever became of the bell
@@ -414,27 +435,14 @@ class Exchange:
 
     def _promoted(self, reply: Reply) -> None:
         if self._failed(reply):
-            self._due = time.monotonic() + 1.0
+            self._due.at = time.monotonic() + 1.0
             return
         promoted = replies.read_promoted(reply)
-        self.clock.heard(promoted.now_ms)
-        self._holds_turn = promoted.turn == self._verbs.consumer
-        self._set_due(promoted.next_due_ms, exact=True)
+        self._due.promoted(promoted)
         if promoted.left:
-            self._verbs.knows_lines, self._due = True, time.monotonic()
+            self._verbs.knows_lines, self._due.at = True, time.monotonic()
         if promoted.promoted:
             self.hungry = not self.stopping
-
-    def _set_due(self, due_ms: int, *, exact: bool = False) -> None:
-        """Wake for the next delayed job: its turn holder at once, the others a little later, lest all come at once."""
-        if due_ms < 0:
-            if exact:
-                self._due = float("inf")
-            return
-        due = self.clock.monotonic(due_ms)
-        if not self._holds_turn:
-            due += random.uniform(0.02, 0.05)  # noqa: S311 - jitter
-        self._due = due if exact else min(self._due, due)
 
     def _pending_listed(self, reply: Reply) -> None:
         if self._failed(reply):
@@ -445,12 +453,7 @@ class Exchange:
         self._failed(reply)
 
     def _complain(self, reply: ReplyError, event: str) -> None:
-        """Say what is wrong and what to do; once in five seconds, for it may come ten times a second."""
-        now = time.monotonic()
-        if now >= self._next_complaint.get(event, 0.0):
-            self._next_complaint[event] = now + 5.0
-            extra = {"event": event, "code": reply.code}
-            log.error("redis refused a call: %s", self.host.error_text(reply), extra=extra)
+        self._complaints.say(event, reply.code, self.host.error_text(reply))
 
     def _failed(self, reply: Reply) -> bool:
         if not isinstance(reply, ReplyError):

@@ -26,18 +26,12 @@ from .._core.ids import created_ms
 from .._core.units import from_ms
 from ..errors import InvalidPayload
 from .attempt import Attempt, Encoded, Unreadable
-from .wheel import Wheel
+from .timeouts import Timeouts
 
-_EAGER: dict[str, bool] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
-
-
-def _new_task(
-    run: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: contextvars.Context
-) -> asyncio.Task[None]:
-    """Return a task; from Python 3.12 on it starts at once, so a handler that never waits costs no turn of the loop."""
-    make: Any = asyncio.Task
-    task: asyncio.Task[None] = make(run, loop=loop, context=context, **_EAGER)
-    return task
+_new_task: Any = asyncio.Task
+if sys.version_info >= (3, 12):
+    # It starts at once, so a handler that never waits costs no turn of the loop.
+    _new_task = functools.partial(_new_task, eager_start=True)
 
 
 class Ended(Protocol):
@@ -55,10 +49,10 @@ class Executor:
     """
 
     def __init__(
-        self, registry: Registry, wheel: Wheel, *, worker: str, threads: int, clock: Callable[[], int]
+        self, registry: Registry, timeouts: Timeouts, *, worker: str, threads: int, clock: Callable[[], int]
     ) -> None:
         self._registry = registry
-        self._wheel = wheel
+        self._timeouts = timeouts
         self._worker = worker
         self._clock = clock
         self._thread_limit = threads
@@ -76,21 +70,17 @@ class Executor:
         task = self.spawn(self._run(attempt))
         if not task.done():
             attempt.task = task
-            self.watch(attempt)
+            self._timeouts.watch(attempt.limit)
 
     def spawn(self, run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Return a task for ``run``."""
         # Not in the context we are called in: that may be another job's, whose end made room for this one.
-        return _new_task(run, asyncio.get_running_loop(), self.root.copy())
+        task: asyncio.Task[None] = _new_task(run, loop=asyncio.get_running_loop(), context=self.root.copy())
+        return task
 
     def watch(self, attempt: Attempt) -> None:
         """Cancel a started attempt when its time is over."""
-        if attempt.limit < float("inf") and not attempt.settling:
-            self._wheel.add(attempt)
-
-    def unwatch(self, attempt: Attempt) -> None:
-        """Its time does not matter any more."""
-        self._wheel.drop(attempt)
+        self._timeouts.watch(attempt.limit)
 
     def _bound(self, attempt: Attempt, now: float) -> None:
         spec, timeout_ms = attempt.spec, attempt.envelope.timeout_ms
@@ -130,7 +120,6 @@ class Executor:
         except BaseException as problem:  # noqa: BLE001 - a handler's failure is an outcome, even SystemExit
             error = problem
             trace = trace_of(problem)
-        self._wheel.drop(attempt)
         self.ended(attempt, value, error, trace)
 
     async def _call(self, attempt: Attempt, spec: HandlerSpec, struct: Any) -> Any:

@@ -79,11 +79,14 @@ class Lifeline:
         away = time.monotonic() - self._lost_since
         await asyncio.sleep(random.uniform(0.5, 1.0) * min(2.0, 0.1 + away / 4))  # noqa: S311 - jitter
 
-    async def call(self, commands: Sequence[Command]) -> Sequence[Reply] | None:
-        """Return the replies; None when the connection failed, and any of the commands may have been run."""
+    async def call(self, commands: Sequence[Command], *, meanwhile: Callable[[], None]) -> Sequence[Reply] | None:
+        """Return the replies; None when the connection failed, and any of the commands may have been run.
+
+        ``meanwhile`` is called when the commands are out, unless that failed.
+        """
         asked = time.monotonic()
         try:
-            replies = await self._link.call_many(commands, timeout=self._patience)
+            replies = await self._link.call_many(commands, timeout=self._patience, meanwhile=meanwhile)
         except LinkDown as problem:
             self._note_lost(problem)
             if time.monotonic() - asked >= self._patience:

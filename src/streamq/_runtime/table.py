@@ -46,7 +46,7 @@ class Joined(Protocol):
 class Table:
     """The jobs of one worker of one queue. ``on_change`` is called when there is something to tell or to fetch."""
 
-    def __init__(self, slots: Slots, settler: Settler, on_change: Callable[[], None], lease: float) -> None:
+    def __init__(self, slots: Slots, settler: Settler, on_change: Callable[[], object], lease: float) -> None:
         self.joined: Joined
         self.stopping: bool = False
         self._rows: dict[bytes, Attempt] = {}
@@ -93,12 +93,14 @@ class Table:
         """Jobs of vanished workers that wait here for a place."""
         return sum(1 for one in self._backlog if one.count > 1)
 
-    def take_all(self, jobs: Sequence[Taken], touched: float) -> None:
-        """Take the jobs of a reply; those of a batch begin together and take one place."""
+    def take_all(self, jobs: Sequence[Taken], touched: float) -> list[Attempt]:
+        """Take the jobs of a reply; those of a batch begin together and take one place. Returns those alone that began.
+
+        Those in batches and those that have no place yet are not among them.
+        """
         if not any(job.mark for job in jobs):
-            for job in jobs:
-                self.take(job, touched)
-            return
+            room = self._slots.free if not self._backlog else 0
+            return [self.take(job, touched) for job in jobs][:room]
         for unit in units(jobs):
             if len(unit) == 1:
                 self.take(unit[0], touched)
@@ -114,6 +116,7 @@ class Table:
             self._settle(settle)
             for attempt in begin:
                 self._begin(attempt)
+        return []
 
     def take(self, job: Taken, touched: float, *, first: bool = False) -> Attempt:
         """Take a job that the server gave us; ``touched`` is when we asked (monotonic), ``first``: before others."""
@@ -148,6 +151,8 @@ class Table:
             self._backlog.appendleft(attempt)
         else:
             self._backlog.append(attempt)
+        if self._backlog:
+            self._slots.line_up(self.start_ready, waits=True)
 
     def _fate(self, attempt: Attempt, body: bytes | None) -> Item | None:
         """Return how to settle it without running it, None to run it."""
@@ -202,6 +207,8 @@ class Table:
             waiting = self._backlog.popleft()
             self._slots.take()
             self.joined.start(waiting)
+        if not self._backlog:
+            self._slots.line_up(self.start_ready, waits=False)
 
     def forget(self, items: Sequence[Item]) -> None:
         """Forget settled attempts; a row that was taken anew meanwhile has another token and stays."""

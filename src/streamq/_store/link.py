@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, cast
@@ -185,13 +185,19 @@ class Link:
         """Return the reply to one command; a script the server forgot is loaded and called again."""
         return (await self.call_many([command], timeout=timeout))[0]
 
-    async def call_many(self, commands: Sequence[Command], *, timeout: float = CALL_TIMEOUT) -> list[Reply]:  # noqa: ASYNC109 - a watchdog, not a scope
+    async def call_many(
+        self,
+        commands: Sequence[Command],
+        *,
+        timeout: float = CALL_TIMEOUT,  # noqa: ASYNC109 - a watchdog, not a scope
+        meanwhile: Callable[[], None] | None = None,
+    ) -> list[Reply]:
         """Return the replies to ``commands``, sent in one write; error replies as `ReplyError`.
 
-        Scripts unknown to the server were not run, so they are loaded and sent again: that repeats nothing.
-        Raises `LinkDown` when the connection fails; then any of the commands may have been run.
+        ``meanwhile`` is called when they are on their way. Scripts unknown to the server were not run, so they are
+        loaded and sent again. Raises `LinkDown` when the connection fails; any of the commands may have been run then.
         """
-        replies = await self._exchange(commands, timeout)
+        replies = await self._exchange(commands, timeout, meanwhile)
         forgotten = [n for n, reply in enumerate(replies) if type(reply) is ReplyError and reply.code == "NOSCRIPT"]
         if forgotten:
             again = [commands[n] for n in forgotten]
@@ -201,7 +207,9 @@ class Link:
                 replies[n] = reply
         return replies
 
-    async def _exchange(self, commands: Sequence[Command], seconds: float) -> list[Reply]:
+    async def _exchange(
+        self, commands: Sequence[Command], seconds: float, meanwhile: Callable[[], None] | None = None
+    ) -> list[Reply]:
         connection = self._connection
         if connection is None:
             raise LinkDown("not connected", sent=False)
@@ -209,6 +217,8 @@ class Link:
         try:
             async with asyncio.timeout(seconds):
                 await connection.send_packed_command(packed, check_health=False)
+                if meanwhile is not None:
+                    meanwhile()
                 replies = [await self._read(connection) for _ in commands]
         except TimeoutError:
             await self.close()

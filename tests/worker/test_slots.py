@@ -1,0 +1,128 @@
+"""The places of a worker among its queues, without a server."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from streamq._runtime.slots import Slots
+
+
+class Eater:
+    """A queue that takes note of being asked."""
+
+    def __init__(self, slots: Slots, *, in_call: bool = False) -> None:
+        self.slots = slots
+        self.in_call = in_call
+        self.asked = 0
+        slots.hunger(self, wants=True)
+
+    def wake(self) -> bool:
+        self.asked += not self.in_call
+        return not self.in_call
+
+
+def fill(slots: Slots) -> None:
+    for _ in range(slots.concurrency):
+        slots.take()
+
+
+def test_one_queue_may_have_everything() -> None:
+    slots = Slots(100)
+    Eater(slots)
+    assert slots.share() == 100
+
+
+@pytest.mark.parametrize(("queues", "share"), [(2, 50), (10, 10), (200, 1)])
+def test_slow_jobs_are_shared_evenly(queues: int, share: int) -> None:
+    slots = Slots(100)
+    for _ in range(queues):
+        Eater(slots)
+    assert slots.share() == share
+
+
+def test_quick_jobs_are_taken_in_larger_portions_by_turns() -> None:
+    slots = Slots(100)
+    for _ in range(200):
+        Eater(slots)
+    now = time.monotonic()
+    for _ in range(100):
+        slots.pace.ended(30, now)
+    assert slots.share() == 100
+
+
+def test_a_free_place_goes_to_the_queue_that_asked_longest_ago() -> None:
+    slots = Slots(4)
+    queues = [Eater(slots) for _ in range(3)]
+    fill(slots)
+    for _ in range(6):
+        slots.give()
+        [asked] = [one for one in queues if one.asked]
+        asked.asked = 0
+        slots.unreserve(slots.reserve(asked, 1))
+        for one in queues:
+            one.asked = 0
+        slots.take()
+        queues = [one for one in queues if one is not asked] + [asked]
+        assert list(slots._hungry)[-1] is asked  # pyright: ignore[reportPrivateUsage] - the order is what is tested
+
+
+def test_a_queue_in_a_call_does_not_swallow_the_turn_of_another() -> None:
+    slots = Slots(2)
+    busy, idle = Eater(slots, in_call=True), Eater(slots)
+    fill(slots)
+    slots.give()
+    assert (busy.asked, idle.asked) == (0, 1)
+
+
+def test_what_waits_in_hand_goes_before_what_would_be_asked_for() -> None:
+    slots = Slots(1)
+    hungry, began = Eater(slots), list[str]()
+
+    def start() -> None:
+        began.append("one")
+        slots.take()
+        slots.line_up(start, waits=False)
+
+    fill(slots)
+    slots.line_up(start, waits=True)
+    slots.give()
+    assert began == ["one"]
+    assert hungry.asked == 0
+
+
+def test_reserved_places_are_not_promised_twice() -> None:
+    slots = Slots(10)
+    first, second = Eater(slots), Eater(slots)
+    held = slots.reserve(first, 8)
+    assert slots.share() == 1
+    assert slots.reserve(second, 5) == 2, "no more than there are"
+    slots.unreserve(held)
+    assert slots.free == 10
+
+
+def test_whoever_rests_hears_of_a_free_place_once() -> None:
+    slots = Slots(1)
+    told: list[str] = []
+
+    def tell() -> None:
+        told.append("free")
+
+    fill(slots)
+    slots.when_free(tell)
+    slots.when_free(tell)
+    slots.give()
+    fill(slots)
+    slots.give()
+    assert told == ["free"]
+
+
+def test_nobody_is_asked_who_is_satisfied() -> None:
+    slots = Slots(1)
+    queue = Eater(slots)
+    slots.hunger(queue, wants=False)
+    fill(slots)
+    slots.give()
+    assert queue.asked == 0
+    assert slots.hungry == 0
