@@ -59,9 +59,10 @@ python benchmarks/peers/run.py --server redis7 --json benchmarks/results/peers/r
 python benchmarks/page.py
 ```
 
-The third measures the other queues too; it needs Node for BullMQ, and about an hour. `streamq bench` is a small
-version for your own server: seconds, and streamq alone. `--server` takes `valkey` and `redis8` too, `--loop uvloop` the
-other event loop. Run it on a quiet machine, and nothing beside it.
+The third measures the other queues too; it needs Node for BullMQ, and about an hour. What streamq is measured for alone
+takes ten minutes of it; `--contenders streamq --measures due,long --add` repeats some by name. `streamq bench` is a
+small version for your own server: seconds, and streamq alone. `--server` takes `valkey` and `redis8` too, `--loop
+uvloop` the other event loop. Run it on a quiet machine, and nothing beside it.
 
 ## What counts and what does not
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-from benchmarks.peers.figures import PAYLOAD, Medians, best_peer, relative
+from benchmarks.peers import budgets_own
+from benchmarks.peers.budgets_own import Line
+from benchmarks.peers.figures import PAYLOAD, Medians, best_peer
 from benchmarks.peers.roster import PEERS, PYTHON_PEERS
 
 WAITING = {"redis7": 175, "redis8": 160, "valkey": 135}
 NODE = "bullmq-node"
-
-
-class Line(NamedTuple):
-    """A budget and its answer: what was promised, what was measured; ``holds`` is None where nothing was measured."""
-
-    what: str
-    promised: str
-    measured: str
-    holds: bool | None
 
 
 class Facts:
@@ -61,15 +54,9 @@ def lines(results: Mapping[str, Any]) -> list[Line]:
         _late(facts),
         _at_most(facts, "lateness of a delayed job, p99", "streamq", "late_p99", 5.0, "ms"),
         _at_most(facts, "jobs of a killed worker run again", "streamq", "recover", 20.0, "s"),
-        _own(facts, "blocked", "a loop blocked for 20 s: starts of its job", "1", _starts, 1.0),
         _at_most(facts, "idle worker, CPU", "streamq", "idle_cpu", 0.5, "% of a core"),
         _at_most(facts, "idle worker, calls", "streamq", "idle_calls", 2.0, "a second"),
-        _own(facts, "idlers", "server CPU of a job, 1 to 100 idle workers", "<= 1.20x", _spread(""), 1.2),
-        _own(facts, "imports", "import streamq over bare Python", "<= 60 ms", _named("import streamq"), 60.0),
-        _own(facts, "imports", "streamq --help", "<= 150 ms", _named("streamq --help"), 150.0),
-        _own(facts, "growth", "server CPU of an enqueue, 10^3 to 10^6 waiting", "<= 1.20x", _spread("enqueue"), 1.2),
-        _own(facts, "growth", "server CPU of a drained job, the same", "<= 1.20x", _spread("drain"), 1.2),
-        _own(facts, "crowd", "server CPU of a job, 1 to 32 workers", "<= 1.20x", _spread(""), 1.2),
+        *budgets_own.lines(facts.own),
     ]
 
 
@@ -148,25 +135,3 @@ def _late(facts: Facts) -> Line:
     told = f"{value or 0:.2f} ms, least {least or 0:.2f}"
     holds = (value or 0) <= 1.5 and (least or 0) >= 0
     return _line("lateness of a delayed job, p50", "<= 1.5 ms, never early", value, told, holds=holds)
-
-
-def _own(
-    facts: Facts, measure: str, what: str, promised: str, ask: Callable[[dict[str, float]], float], most: float
-) -> Line:
-    found = facts.own.get(measure)
-    if not found:
-        return Line(what, promised, "not measured", None)
-    value = ask(found)
-    return Line(what, promised, f"{value:.2f}{'x' if promised.endswith('x') else ''}", value <= most)
-
-
-def _spread(word: str) -> Callable[[dict[str, float]], float]:
-    return lambda figures: relative(figures, word)
-
-
-def _named(word: str) -> Callable[[dict[str, float]], float]:
-    return lambda figures: next(value for name, value in figures.items() if name.startswith(word))
-
-
-def _starts(figures: dict[str, float]) -> float:
-    return figures["starts"]

@@ -51,6 +51,10 @@ class Environment:
         module = self.contender.file if self.contender.base == "bare" else f"contenders.{self.contender.file}"
         return [str(self.home / "venv" / "bin" / "python"), "-m", module, what]
 
+    def tool(self, *arguments: str) -> list[str]:
+        """Return the command of a module of its Python, with arguments."""
+        return [str(self.home / "venv" / "bin" / "python"), "-m", *arguments]
+
     def variables(self) -> dict[str, str]:
         """Return the environment variables its program needs, beside those of the measure."""
         return {

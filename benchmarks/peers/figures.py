@@ -122,6 +122,40 @@ def spread(values: Sequence[float]) -> float:
     return max(values) / least if least > 0 else 1.0
 
 
-def relative(found: Mapping[str, float], word: str) -> float:
-    """Return greatest over least of the figures whose name begins with ``word``."""
-    return spread([value for name, value in found.items() if name.startswith(word)])
+def at(what: str, point: str, unit: str) -> str:
+    """Return the name of a figure that was measured at several points; ``what`` has no " at " in it."""
+    return f"{what} at {point}, {unit}"
+
+
+def by_point(found: Mapping[str, float]) -> dict[tuple[str, str], dict[str, float]]:
+    """Return (what, unit) -> point -> value, of the names that `at` has made."""
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    for name, value in found.items():
+        what, _, rest = name.partition(" at ")
+        point, comma, unit = rest.partition(", ")
+        if comma:
+            rows.setdefault((what, unit), {})[point] = value
+    return rows
+
+
+class Drift(NamedTuple):
+    """Where a figure began and ended, medians of the first and the last tenth; its slope by least squares."""
+
+    first: float
+    last: float
+    slope: float
+
+    @property
+    def growth(self) -> float:
+        """Per cent of the first."""
+        return (self.last / self.first - 1) * 100
+
+
+def drift(samples: Sequence[tuple[float, float]], warm: float = 0.1) -> Drift:
+    """Return how a figure moved over (jobs done, value)s in order; the first ``warm`` of the jobs do not count."""
+    end = samples[-1][0]
+    counted = [sample for sample in samples if sample[0] >= end * warm]
+    tenth = max(1, len(counted) // 10)
+    jobs, values = [at for at, _ in counted], [value for _, value in counted]
+    slope = statistics.linear_regression(jobs, values).slope if len(set(jobs)) > 1 else 0.0
+    return Drift(statistics.median(values[:tenth]), statistics.median(values[-tenth:]), slope)

@@ -6,12 +6,14 @@ A contender is a program of two commands:
     NAME.py work      is one worker process, until SIGTERM
 
 Requests: {"do": "one" | "fifty" | "bulk" | "fill", "job": ..., "count": n}, {"do": "paced" | "late", "count": n,
-"every": seconds}, {"do": "block", "number": seconds}, {"do": "active"}, {"do": "exit"}. Answers: {"seconds": ...,
-"cpu": ...}, or {"unsupported": reason}.
+"every": seconds}, {"do": "due", "job": ..., "count": n, "at": seconds since 1970, "singly": whether one by one}, {"do":
+"block", "number": seconds}, {"do": "active"}, {"do": "exit"}. Answers: {"seconds": ..., "cpu": ...}, or
+{"unsupported": reason}.
 ``fill`` takes the fastest way the contender has; ``one`` awaits each job, ``fifty`` has 50 callers do that.
 
 The environment says the rest: PEER_URL (redis://127.0.0.1:port/0), PEER_CONCURRENCY (100), PEER_LOOP (asyncio or
-uvloop), PEER_FOLDER: where the processes of one measure leave their figures.
+uvloop), PEER_FOLDER: where the processes of one measure leave their figures. PEER_BODY: characters
+of a job's body (60).
 
 Jobs, all with two arguments, (number, body): ``noop`` returns at once, ``five`` sleeps 5 ms, ``stamp`` tells how long
 ago it was enqueued, ``late`` how far from its due time it started, ``mark`` sleeps 50 ms and tells its start and end,
@@ -37,9 +39,9 @@ URL = os.environ.get("PEER_URL", "redis://127.0.0.1:6379/0")
 CONCURRENCY = int(os.environ.get("PEER_CONCURRENCY", "100"))
 LOOP = os.environ.get("PEER_LOOP", "asyncio")
 FOLDER = Path(os.environ.get("PEER_FOLDER", "."))
-BODY = "x" * 60
+BODY = "x" * int(os.environ.get("PEER_BODY", "60"))
 FIFTY = 50
-PART = 10_000  # jobs in one call of a fill: nobody hands over a million at once
+PART = max(100, min(10_000, 20_000_000 // len(BODY)))  # jobs in one call of a fill: nobody hands over a million at once
 LEAD = 1.0  # seconds between the enqueueing of delayed jobs and the first due time
 PORT = int(URL.rpartition(":")[2].partition("/")[0])
 
@@ -181,6 +183,10 @@ class Peer:
         """Enqueue many by the contender's own call for it."""
         raise Unsupported("it has no call for many jobs")
 
+    async def bulk_due(self, job: str, numbers: list[int], due: float) -> None:
+        """Enqueue many that are due at one time."""
+        raise Unsupported("it has no call for many delayed jobs")
+
     async def active(self) -> int:
         """Return how many jobs are in workers' hands."""
         raise Unsupported("not asked")
@@ -239,12 +245,22 @@ async def late_jobs(peer: Peer, count: int, every: float) -> None:
         await peer.enqueue("late", due, due)
 
 
+async def due(peer: Peer, job: str, count: int, at: float, *, singly: bool = False) -> None:
+    if singly:
+        for number in range(count):
+            await peer.enqueue(job, number, at)
+        return
+    for first in range(0, count, PART):
+        await peer.bulk_due(job, list(range(first, min(first + PART, count))), at)
+
+
 async def blocking(peer: Peer, number: float) -> None:
     await peer.enqueue("block", number)
 
 
 WAYS: dict[str, Callable[..., Awaitable[None]]] = {
-    "one": one, "fifty": fifty, "bulk": bulk, "fill": fill, "paced": paced, "late": late_jobs, "block": blocking,
+    "one": one, "fifty": fifty, "bulk": bulk, "fill": fill, "paced": paced, "late": late_jobs, "due": due,
+    "block": blocking,
 }  # fmt: skip
 
 

@@ -46,7 +46,10 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--contenders", type=_names(ROSTER), default=list(USUAL), help=f"comma-separated, of: {names}")
     measures = {**MEASURES, **OWN, "redis-benchmark": None}
     parser.add_argument(
-        "--measures", type=_names(measures), default=list(measures), help=f"comma-separated, of: {', '.join(measures)}"
+        "--measures",
+        type=_names(measures),
+        default=list(measures),
+        help=f"comma-separated, of: {', '.join(measures)}; streamq alone, and once: {', '.join(OWN)}",
     )
     parser.add_argument("--runs", type=int, default=5, help="of every measure; the median counts (5)")
     parser.add_argument("--quick", action="store_true", help="a fraction of the jobs: does everything work? no figures")
@@ -141,22 +144,27 @@ class Contest:
 
     def _alone(self) -> None:
         """Measure what is no contest: streamq's own budgets, and the server."""
-        environment = self.environments.get("streamq")
         for name in self.given.measures:
-            if name in OWN and environment is not None:
+            if name in OWN and "streamq" in self.environments:
                 print(f"streamq: {name}", file=sys.stderr)
 
-                def open_stage(environment: Environment = environment) -> Stage:
-                    return Stage(ROSTER["streamq"], environment, self.given.server, self.given.concurrency)
-
+                started = time.monotonic()
                 try:
-                    self.results["own"][name] = OWN[name](open_stage, self.size, quick=self.given.quick)
-                except (HungError, UnsupportedError) as problem:
+                    self.results["own"][name] = OWN[name](self._open_stage, self.size, quick=self.given.quick)
+                    print(f"  {time.monotonic() - started:.0f} s", file=sys.stderr)
+                except (HungError, UnsupportedError, OSError) as problem:
                     self.results["own"][name] = {}
                     print(f"  {problem}", file=sys.stderr)
             if name == "redis-benchmark":
                 self.results["limits"] = redis_benchmark(self.given.server, 10_000 if self.given.quick else 200_000)
             self.save()
+
+    def _open_stage(self, name: str = "streamq", **more: str) -> Stage:
+        if name not in self.environments:  # what streamq's own measures are held against, when it takes no part itself
+            environment = Environment(ROSTER[name], self.given.envs, self.given.python)
+            environment.prepare()
+            return Stage(ROSTER[name], environment, self.given.server, self.given.concurrency, more)
+        return Stage(ROSTER[name], self.environments[name], self.given.server, self.given.concurrency, more)
 
     def _measure(self, name: str, measure: str, number: int) -> Results:
         contender = ROSTER[name]

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -144,7 +144,15 @@ class Producer:
 class Stage:
     """Everything one measure of one contender needs, gone at its end."""
 
-    def __init__(self, contender: Contender, environment: Environment, kind: ServerKind, concurrency: int) -> None:
+    def __init__(
+        self,
+        contender: Contender,
+        environment: Environment,
+        kind: ServerKind,
+        concurrency: int,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        self.more = dict(more or {})  # environment variables of producer and workers
         self.contender = contender
         self.concurrency = concurrency
         self._environment = environment
@@ -173,9 +181,9 @@ class Stage:
             self._producer = Producer(self._environment.command("produce"), self._environ(), self.folder)
         return self._producer
 
-    def work(self, **more: str) -> Group:
-        """Start one worker process."""
-        command = self._environment.command("work")
+    def work(self, tool: Sequence[str] = (), **more: str) -> Group:
+        """Start one worker process; with ``tool`` that module and its arguments instead of the contender's program."""
+        command = self._environment.tool(*tool) if tool else self._environment.command("work")
         self.workers.append(Group(command, {**self._environ(), **more}, self.folder, len(self.workers)))
         return self.workers[-1]
 
@@ -239,6 +247,7 @@ class Stage:
             "PEER_URL": self.server.url,
             "PEER_FOLDER": str(self.folder),
             "PEER_CONCURRENCY": str(self.concurrency),
+            **self.more,
         }
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.peers import budgets
 from benchmarks.peers.chart import number
 from benchmarks.peers.figures import FIGURES, Medians, ranges
+from benchmarks.peers.own_tables import alone, table
 from benchmarks.peers.roster import HERE, ROSTER, Contender
 
 Results = Mapping[str, Any]
@@ -34,7 +35,7 @@ PACKAGES = {"docket": "pydocket", "bullmq-py": "bullmq", "bullmq-node": "bullmq"
 
 def contest(results: Results) -> str:
     """Return the sections of one file."""
-    sections = (_budgets, _ratios, _figures, _limits, _absent)
+    sections = (_budgets, _ratios, _figures, _alone, _limits, _absent)
     return "".join(part for section in sections for part in section(results))
 
 
@@ -50,7 +51,7 @@ def _budgets(results: Results) -> Iterator[str]:
     rows = [
         [line.what, line.promised, line.measured, {True: "yes", False: "no", None: ""}[line.holds]] for line in found
     ]
-    yield _table(("what", "promised", "measured", "holds"), rows)
+    yield table(("what", "promised", "measured", "holds"), rows)
 
 
 def _ratios(results: Results) -> Iterator[str]:
@@ -62,7 +63,7 @@ def _ratios(results: Results) -> Iterator[str]:
         for contender, figures in _ordered(ratios)
         if contender != "streamq"
     ]
-    yield _table(("", *[FIGURES[name].title for name in names]), rows)
+    yield table(("", *[FIGURES[name].title for name in names]), rows)
 
 
 def _figures(results: Results) -> Iterator[str]:
@@ -79,7 +80,7 @@ def _figures(results: Results) -> Iterator[str]:
             for contender, figures in _ordered(medians)
             if any(name in figures for name in names)
         ]
-        yield _table(head, rows)
+        yield table(head, rows)
 
 
 def _cell(value: float | None, span: tuple[float, float] | None) -> str:
@@ -89,11 +90,15 @@ def _cell(value: float | None, span: tuple[float, float] | None) -> str:
     return f"{number(value)} ({number(span[0])}-{number(span[1])})" if noisy and span is not None else number(value)
 
 
+def _alone(results: Results) -> Iterator[str]:
+    yield from alone(results["own"])
+
+
 def _limits(results: Results) -> Iterator[str]:
     limits: Mapping[str, float] = results["limits"]
     if limits:
         yield "\n### What the server alone takes\n\nredis-benchmark, XADD of 85 bytes.\n\n"
-        yield _table(("", "commands/s"), [[name, f"{value:,.0f}"] for name, value in limits.items()])
+        yield table(("", "commands/s"), [[name, f"{value:,.0f}"] for name, value in limits.items()])
 
 
 def _contenders(results: Results) -> Iterator[str]:
@@ -138,8 +143,3 @@ def _ordered(found: Medians) -> list[tuple[str, dict[str, float]]]:
     """Return the contenders as in the roster: the limit, streamq, the others."""
     places = list(ROSTER)
     return sorted(found.items(), key=lambda pair: places.index(pair[0]))
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:" for _ in head[1:]]], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
