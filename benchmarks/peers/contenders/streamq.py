@@ -8,6 +8,7 @@ PEER_QUEUES, so many queues on each, which get the jobs by turns.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from datetime import UTC, datetime
 
@@ -42,6 +43,8 @@ class Streamq(peer.Peer):
 
     def work(self) -> None:
         async def work() -> None:
+            gc.collect()
+            gc.freeze()  # as the command `streamq worker` does
             workers = [Worker([queue for queue, _ in declare()], concurrency=peer.CONCURRENCY) for _ in range(WORKERS)]
             await asyncio.gather(*[worker.run() for worker in workers])
 

@@ -114,6 +114,17 @@ MALFORMED = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What decoding hostile bytes may raise; msgspec answers deep nesting with RecursionError."""
 
 
+def newer(body: bytes) -> Envelope | None:
+    """Return the head of an envelope of a version we do not know, None if it is none."""
+    try:
+        head = decode_head(body)
+    except MALFORMED:
+        return None
+    if head.version <= WIRE_VERSION:
+        return None
+    return Envelope(name=head.name, version=head.version)
+
+
 def plain(data: bytes | msgspec.Raw) -> Any:
     """Return msgpack ``data`` as plain Python values, for people to look at."""
     return msgspec.msgpack.decode(data)

@@ -347,6 +347,8 @@ class Exchange:
 
     def _tick_input(self, now: float) -> TickInput:
         self.table.lose_overdue()
+        if self._slots.free <= 0 and not self._slots.pace.soon(now):
+            self.table.hand_back()  # nothing ends here: somebody else may have room for what waits
         # Some even when all places are taken: under a load that never ends they would else never be run again.
         over = max(1, self._slots.concurrency // 10) - self.table.reclaimed_ready
         self._room_for_stalled = max(0, self.demand.room, over)

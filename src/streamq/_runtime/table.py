@@ -161,7 +161,7 @@ class Table:
         try:
             attempt.envelope = _wire.decode(body)
         except _wire.MALFORMED as problem:
-            newer = _newer(body)
+            newer = _wire.newer(body)
             if newer is None:
                 return self.joined.undecodable(attempt, f"undecodable envelope: {problem}"[:300])
             attempt.envelope = newer
@@ -276,25 +276,20 @@ class Table:
     def stop(self) -> None:
         """Hand back at once what has not started."""
         self.stopping = True
-        while self._backlog:
-            attempt = self._backlog.popleft()
+        waiting, self._backlog = self._backlog, deque()
+        for attempt in waiting:
             if attempt.batch is not None:
                 self._settle(attempt.batch.hand_back(self.joined.cancelled))
             else:
                 self._settler.add(attempt, Item(b"u", attempt.id, attempt.token))
 
+    def hand_back(self) -> None:
+        """Hand back what waits here for a place; but not batches, and not what workers vanished with."""
+        for attempt in [one for one in self._backlog if one.batch is None and one.count == 1]:
+            self._backlog.remove(attempt)
+            self._settler.add(attempt, Item(b"u", attempt.id, attempt.token))
+
     def cancel_running(self) -> None:
         """Cancel what runs; it is handed back without charging an attempt."""
         for attempt in list(self._rows.values()):
             attempt.cancel("shutdown")
-
-
-def _newer(body: bytes) -> _wire.Envelope | None:
-    """Return the head of an envelope of a version we do not know, None if it is none."""
-    try:
-        head = _wire.decode_head(body)
-    except _wire.MALFORMED:
-        return None
-    if head.version <= _wire.WIRE_VERSION:
-        return None
-    return _wire.Envelope(name=head.name, version=head.version)
