@@ -190,6 +190,25 @@ async def test_an_entry_that_is_no_job_is_handed_out_as_such(stage: Stage) -> No
     assert foreign.id.startswith(b"raw-2")
 
 
+async def test_entries_of_every_shape_come_in_their_order(stage: Stage) -> None:
+    await stage.enqueue("a")
+    shapes = (
+        ("j", "", "d", "no id"), ("d", "late", "j", "swapped"), ("j", "more", "d", "body", "x", "y"),
+        ("j", b"\xff", "d", "no text"), ("j", "no body"), ("x" * 1001, "y"), ("j", "y" * 1001, "d", "long"),
+    )  # fmt: skip
+    for fields in shapes:
+        stage.server.command("XADD", stage.keys.lanes[2], "*", *fields)
+    await stage.enqueue("b")
+    jobs = await stage.hand().fetch()
+    entries = [job.token.removesuffix(b":0") for job in jobs]
+    raw = [b"raw-" + entry for entry in entries]
+    assert [job.id for job in jobs] == [b"a", raw[1], b"swapped", b"more", raw[4], raw[5], raw[6], raw[7], b"b"]
+    assert [job.body for job in jobs] == [body_of("a"), None, b"late", b"body", None, None, None, None, body_of("b")]
+    listed = [entry for entry, _ in stage.server.command("XRANGE", stage.keys.lanes[2], "-", "+")]
+    assert entries == [b"2" + entry for entry in listed]
+    assert {job.deliveries for job in jobs} == {1}
+
+
 async def test_an_empty_queue_gives_nothing_and_leaves_nothing(stage: Stage) -> None:
     found = await stage.hand().fetched()
     assert (found.why, found.jobs) == ("empty", [])

@@ -20,6 +20,7 @@ from tests.store.stage import (
     raw,
     released,
     retried,
+    valued,
 )
 
 each_outcome = pytest.mark.parametrize("outcome", EVERY_OUTCOME.values(), ids=EVERY_OUTCOME)
@@ -128,6 +129,31 @@ async def test_a_job_settled_twice_in_a_batch_is_settled_once(stage: Stage, outc
     job = await hand.one()
     assert await hand.settle(outcome(job), outcome(job), completed(job)) == "all"
     stage.look()
+
+
+@pytest.mark.parametrize("lines", [False, True], ids=["plain", "lines"])
+async def test_completions_of_every_stream_go_together_with_what_else_there_is(stage: Stage, *, lines: bool) -> None:
+    await stage.enqueue(*[(f"{lane}-{number}", str(lane), "0") for lane in (0, 2, 4) for number in range(3)])
+    hand = stage.hand()
+    first, *others = await hand.fetch()
+    jobs = {job.id.decode(): job for job in others}
+    await hand.settle(parked(first, lane=0))
+    [taken] = await hand.unpark("send")
+    lost = jobs["4-2"]._replace(token=jobs["4-2"].token + b"1")
+    gone = Taken(b"gone", b"21-1:0", b"", 1)
+    hand.verbs.knows_lines = lines
+    answers = await hand.settle(
+        completed(jobs["2-0"]), retried(jobs["0-1"]), completed(taken), completed(lost), completed(jobs["4-0"]),
+        valued(jobs["2-1"]), completed(gone), completed(jobs["0-2"]), completed(jobs["2-0"]), completed(jobs["0-1"]),
+    )  # fmt: skip
+    assert answers == "aaalaagall"
+    now = stage.look()
+    assert sorted(now.window) == ["0-0", "0-2", "2-0", "2-1", "4-0"]
+    assert now.details.keys() == set(now.window)
+    assert (counter(now, "completed"), counter(now, "retried")) == (5, 1)
+    assert {job: now.place(job) for job in now.index} == {
+        "0-1": "delayed", "2-2": "active", "4-1": "active", "4-2": "active",
+    }  # fmt: skip
 
 
 async def test_another_protocol_is_refused(stage: Stage) -> None:

@@ -72,11 +72,13 @@ def read_fetched(reply: Reply) -> Fetched:
     jobs = [_claimed(one) for one in reply[2]]
     for at in range(3, len(reply), 2):
         lane = reply[at]
-        for entry, fields in reply[at + 1]:
-            if len(fields) == 4 and fields[0] == b"j" and fields[2] == b"d" and _is_id(fields[1]):
-                jobs.append(Taken(fields[1], b"%b%b:0" % (lane, entry), fields[3], 1))
+        for entry, job, body in zip(*[iter(reply[at + 1])] * 3, strict=True):
+            token = b"%b%b:0" % (lane, entry)
+            if _is_id(job):
+                jobs.append(Taken(job, token, body, 1))
             else:
-                jobs.append(_claimed((lane, entry, fields, b"%b%b:0" % (lane, entry), 1)))
+                fields = [b"j", job, b"d", body] if job else body
+                jobs.append(_claimed((lane, entry, fields, token, 1)))
     return Fetched(int(reply[0]), reply[1].decode(), jobs)
 
 
@@ -98,7 +100,7 @@ def read_walk(reply: Reply) -> tuple[int, list[Took]]:
     walk: list[Took] = []
     for at in range(3, len(reply), 2):
         entries = reply[at + 1]
-        walk.append(Took(int(reply[at]), len(entries), (now_ms - int(entries[0][0].split(b"-")[0])) / 1000))
+        walk.append(Took(int(reply[at]), len(entries) // 3, (now_ms - int(entries[0].split(b"-")[0])) / 1000))
     return len(reply[2]), walk
 
 

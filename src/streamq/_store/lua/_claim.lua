@@ -50,7 +50,9 @@ local function adopt_released(meta, index, lanes, consumer, want, out)
   if left > 0 then redis.call('HSET', meta, 'released', left) else redis.call('HDEL', meta, 'released') end
 end
 
--- Reads up to `count` waiting entries of a lane. Returns them (nil: none), or nil and an error text.
+-- Reads up to `count` waiting entries of a lane. Returns them (nil: none), or nil and an error text. They are told in a
+-- flat list, for tables are what a reply costs most: entry id, job id, envelope; or entry id, '', fields when the entry
+-- is none of ours.
 local function read_lane(key, consumer, count)
   local got = redis.pcall('XREADGROUP', 'GROUP', 'w', consumer, 'COUNT', count, 'STREAMS', key, '>')
   if type(got) == 'table' and got.err and string.find(got.err, 'NOGROUP', 1, true) then
@@ -58,5 +60,12 @@ local function read_lane(key, consumer, count)
     got = redis.pcall('XREADGROUP', 'GROUP', 'w', consumer, 'COUNT', count, 'STREAMS', key, '>')
   end
   if type(got) == 'table' and got.err then return nil, got.err end
-  return got and got[1][2] or nil
+  if not got then return nil end
+  local flat, entries = {}, got[1][2]
+  for n = 1, #entries do
+    local entry, fields = entries[n][1], entries[n][2]
+    local ours = #fields == 4 and fields[1] == 'j' and fields[3] == 'd' and fields[2] ~= ''
+    flat[3 * n - 2], flat[3 * n - 1], flat[3 * n] = entry, ours and fields[2] or '', ours and fields[4] or fields
+  end
+  return flat
 end

@@ -2,6 +2,9 @@
 -- Batches are cut by the client to 500 items, so that no unpack here exceeds 1,000 values.
 local PROTOCOL_FIELD = 'v'
 
+-- A local is found sooner than a global, and these are looked for several times a job.
+local KEYS, ARGV, redis = KEYS, ARGV, redis
+
 -- Set by flow/_gates.lua in the builds of a verb that know of lines; nil in the plain ones.
 local flow
 
@@ -26,6 +29,11 @@ local function due_ms(when, now)
   if string.sub(when, 1, 1) == '@' then return ms end
   -- `now` is cut to whole ms: without the started one a delay would end up to a millisecond early.
   return ms > 0 and now + ms + 1 or now
+end
+
+-- Lanes and taken stream by the letter a token begins with. (KEYS[3 + '2'] makes a number of the digit every time.)
+local function streams(l0, l1, l2, l3, l4, taken)
+  return {['0'] = l0, ['1'] = l1, ['2'] = l2, ['3'] = l3, ['4'] = l4, t = taken}
 end
 
 -- Makes the group of the taken stream. If it was lost, what is in the stream waits with the pseudo-consumer ~ for the

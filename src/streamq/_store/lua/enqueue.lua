@@ -28,6 +28,7 @@ end
 local unsettled = redis.call('HLEN', index)
 local silent = redis.call('LLEN', bell) == 0
 local now = now_ms()
+local lanes = streams(KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
 local ids, next_record, checked = {}, flow and 13 + flow.KEYS or 13, {}
 for n = 6, #ARGV, width do
   ids[#ids + 1] = ARGV[n]
@@ -38,7 +39,7 @@ for n = 6, #ARGV, width do
   local place = ARGV[n + 2] == '0' and string.sub(ARGV[n + 1], 1, 1) or 'd'
   if not checked[place] then
     checked[place] = true
-    if place == 'd' then expect('z', delayed, 'h', bodies) else expect('s', KEYS[3 + place]) end
+    if place == 'd' then expect('z', delayed, 'h', bodies) else expect('s', lanes[place]) end
   end
 end
 local rows = redis.call('HMGET', index, unpack(ids))
@@ -53,8 +54,8 @@ end
 if not m[1] then redis.call('HSET', meta, PROTOCOL_FIELD, protocol) end
 local places, refusals, waiting, first_due, mine = {}, {}, false, nil, {}
 local function place(id, row)
-  places[#places + 1] = id
-  places[#places + 1] = row
+  local n = #places
+  places[n + 1], places[n + 2] = id, row
 end
 local function note_due(due)
   if not first_due or due < first_due then first_due = due end
@@ -89,7 +90,7 @@ for n = 1, #ids do
         redis.call('HSET', bodies, id, body)
         row = flow.add(id, lane, r)
       elseif when == '0' then
-        row = lane .. redis.call('XADD', KEYS[3 + lane], '*', 'j', id, 'd', body) .. ':0'
+        row = lane .. redis.call('XADD', lanes[lane], '*', 'j', id, 'd', body) .. ':0'
         waiting = true
       else
         local due = due_ms(when, now)

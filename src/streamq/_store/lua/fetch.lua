@@ -5,8 +5,8 @@
 -- Reply: {now ms, why, adopted jobs, lane digit, entries, lane digit, entries, ...}; why: 'full' (got all it asked
 --   for), 'empty', 'paused', 'flow' (the queue has limits or lines: use take), or an error text of a lane (what was
 --   taken before it is still in the reply).
---   An entry is {entry id, fields}; its token is lane .. entry id .. ':0'. Adopted: {lane, entry, fields, token,
---   count}.
+--   Entries are a flat list: entry id, job id, envelope, ...; for one that is none of ours entry id, '', {fields}. The
+--   token of an entry is lane .. entry id .. ':0'. Adopted: {lane, entry, fields, token, count}.
 -- Errors: SQVERSION. Replay: takes further jobs; those of the lost reply are found as ghosts (reconcile).
 local meta, index, bell = KEYS[1], KEYS[2], KEYS[9]
 local consumer, want = ARGV[2], tonumber(ARGV[3])
@@ -17,10 +17,9 @@ local now = whole(now_ms())
 if m[2] then return {now, 'paused', {}} end
 if m[4] then return {now, 'flow', {}} end
 
-local adopted, left, why = {}, want, 'empty'
+local lanes, adopted = streams(KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]), {}
+local left, why = want, 'empty'
 if m[3] then
-  local lanes = {t = KEYS[8]}
-  for n = 0, 4 do lanes[tostring(n)] = KEYS[3 + n] end
   adopt_released(meta, index, lanes, consumer, want, adopted)
   left = want - #adopted
 end
@@ -29,7 +28,7 @@ local dry = {}
 local function walk(pattern)
   for digit, most in string.gmatch(ARGV[4], pattern) do
     if left <= 0 then return end
-    local key, count = KEYS[3 + digit], most and math.min(left, tonumber(most)) or left
+    local key, count = lanes[digit], most and math.min(left, tonumber(most)) or left
     local length = not dry[digit] and count > 0 and redis.pcall('XLEN', key) or 0
     if type(length) == 'table' then
       why, dry[digit] = length.err, true
@@ -38,11 +37,11 @@ local function walk(pattern)
       if problem then
         why = problem
       elseif entries then
-        left = left - #entries
+        left = left - #entries / 3
         reply[#reply + 1] = digit
         reply[#reply + 1] = entries
       end
-      dry[digit] = not entries or #entries < count
+      dry[digit] = not entries or #entries / 3 < count
     end
   end
 end

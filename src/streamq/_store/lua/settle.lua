@@ -25,11 +25,12 @@ local VERBS = {
 }
 if flow then VERBS.l, VERBS.v, VERBS.V = {limited, 3}, {divert, 2}, {divert, 2} end
 local now = now_ms()
+local lanes = streams(KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
 local counts, acks, rows_set, rows_gone, endings = {}, {}, {}, {}, {}
 local batch = {
   now = now, consumer = ARGV[4], window = tonumber(ARGV[5]), result_ms = ARGV[8],
   index = KEYS[2], delayed = KEYS[9], bodies = KEYS[10], dead = KEYS[11], dead_index = KEYS[12], parked = KEYS[17],
-  recent = {}, details = {},
+  recent = {}, details = {}, acks = acks, gone = rows_gone, waited_for = redis.call('HLEN', KEYS[15]) > 0,
 }
 function batch.count(name, by) counts[name] = (counts[name] or 0) + by end
 local function drop(item)
@@ -45,9 +46,8 @@ function batch.move(item, row)
   rows_set[#rows_set + 1] = item.id
   rows_set[#rows_set + 1] = row
 end
-local waited_for = redis.call('HLEN', KEYS[15]) > 0
 function batch.ended(id, how)
-  if waited_for then endings[#endings + 1] = {id, how} end
+  if batch.waited_for then endings[#endings + 1] = {id, how} end
 end
 
 local total, at, next_record = tonumber(ARGV[9]), 10, flow and 20 + flow.KEYS or 20
@@ -65,15 +65,15 @@ if seen.b or seen.x then expect('s', KEYS[11], 'h', KEYS[12]) end
 if seen.u or seen.U then expect('l', KEYS[18]) end
 if m[2] then expect('h', KEYS[16]) end
 
--- One table for all items: a batch of plain completions makes no garbage but its ids.
+-- One table for all items: it makes no garbage.
 local item, answers, done, find, sub = {}, {}, {}, string.find, string.sub
-for n = 1, total do
+for _, n in ipairs(complete_plain(batch, ids, rows, starts, answers, done)) do
   local first = starts[n]
   local letter, id, token, row = ARGV[first], ids[n], ARGV[first + 2], rows[n]
   local verb, mine = VERBS[letter], row == token and not done[id]
   item.id, item.token, item.lane = id, token, sub(token, 1, 1)
   item.entry = sub(token, 2, find(token, ':', 1, true) - 1)
-  item.key = item.lane == 't' and KEYS[8] or KEYS[3 + item.lane]
+  item.key = lanes[item.lane]
   if verb[3] then
     item.record, next_record = KEYS[next_record], next_record + 1
   end
@@ -98,9 +98,8 @@ if #batch.recent > 0 then
   redis.call('HSET', KEYS[14], unpack(batch.details))
 end
 for lane, entries in pairs(acks) do
-  local key = lane == 't' and KEYS[8] or KEYS[3 + lane]
-  redis.call('XACK', key, 'w', unpack(entries))
-  redis.call('XDEL', key, unpack(entries))
+  redis.call('XACK', lanes[lane], 'w', unpack(entries))
+  redis.call('XDEL', lanes[lane], unpack(entries))
 end
 if #rows_set > 0 then redis.call('HSET', KEYS[2], unpack(rows_set)) end
 if #rows_gone > 0 then redis.call('HDEL', KEYS[2], unpack(rows_gone)) end

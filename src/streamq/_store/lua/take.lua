@@ -4,7 +4,7 @@
 -- ARGV: 1 protocol; 2 consumer; 3 want (1-500 places); 4 lane order, as in fetch; 5 free places of the worker, all
 --   queues; 6 its places; 7 epoch of the rules it knows
 -- Reply: {now ms, why, jobs, ms until the next alarm or -1, epoch, rules, walk, lane digit, entries, ...}; walk: lane,
---   jobs, waiting since ms, by turns, for each place of the order that gave some; why as in fetch, or
+--   jobs, waiting since ms, by turns, for each place of the order that gave some; entries and why as in fetch, or
 --   'gate' (stopped by a limit of the queue or by the reserve). A job is {lane, entry, fields, token, count, mark};
 --   count - 1 are its stalls; mark: '', 'limited' (to be dropped or buried), 'batch' (first of a batch), or the entry
 --   id of its batch's first. Rules: fields and values, when the epoch is another than asked with. One batch is one
@@ -28,8 +28,7 @@ local allowed = left
 
 local jobs = {}
 if m[3] and left > 0 then
-  local lanes = {t = taken}
-  for n = 0, 4 do lanes[tostring(n)] = KEYS[3 + n] end
+  local lanes = streams(KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], taken)
   adopt_released(meta, index, lanes, consumer, left, jobs)
   left = left - #jobs
 end
@@ -58,8 +57,8 @@ local function from_stream(digit, key, quota)
   if problem then
     why = problem
   elseif entries then
-    handed.since = handed.since or string.match(entries[1][1], '^%d+')
-    left, plain_count = left - #entries, plain_count + #entries
+    handed.since = handed.since or string.match(entries[1], '^%d+')
+    left, plain_count = left - #entries / 3, plain_count + #entries / 3
     reply[#reply + 1] = digit
     reply[#reply + 1] = entries
   end
