@@ -74,7 +74,7 @@ Round trips and commands per job are counted, not timed, and gate every change: 
 | enqueue in bulk | 1 call for 200 jobs |
 | drain of no-op jobs, concurrency 100 | settle and fetch of 100 jobs in one round trip, below 0.4 commands a job |
 | a retry | 3 commands more: due time, body, back into the lane |
-| a delayed job | 2 commands to delay, 1 to promote, 200 promoted a call |
+| a delayed job | 2 commands to delay, 1 to promote, 100 promoted a call |
 | a job of a group, or with a rate key | 4 commands to enqueue, 8 to 14 to run, no round trip more |
 | a plain job on a queue with limits | no command of its own |
 | an idle worker | at most 2 calls a second |

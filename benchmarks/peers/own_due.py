@@ -112,6 +112,6 @@ def due(open_stage: Open, size: Size, *, quick: bool) -> Found:
 
 
 def longest_first(slowlog: Sequence[Any]) -> list[tuple[int, str]]:
-    """Return (microseconds, first words) of the entries of SLOWLOG GET, the longest first."""
+    """Return (microseconds, first words) of the entries of SLOWLOG GET, the longest first, but for our own looking."""
     entries = [(int(entry[2]), b" ".join(map(bytes, entry[3][:4])).decode("utf-8", "replace")) for entry in slowlog]
-    return sorted(entries, reverse=True)
+    return sorted((one for one in entries if not one[1].upper().startswith("SLOWLOG")), reverse=True)

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from streamq._core.pace import Pace
 from streamq._runtime.slots import Slots
+from tests.worker.helpers import until
 
 
 class Eater:
@@ -21,6 +23,12 @@ class Eater:
     def wake(self) -> bool:
         self.asked += not self.in_call
         return not self.in_call
+
+
+def hurry(slots: Slots) -> None:
+    now = time.monotonic()
+    for _ in range(100):
+        slots.pace.ended(30, now)
 
 
 def fill(slots: Slots) -> None:
@@ -46,10 +54,21 @@ def test_quick_jobs_are_taken_in_larger_portions_by_turns() -> None:
     slots = Slots(100)
     for _ in range(200):
         Eater(slots)
-    now = time.monotonic()
-    for _ in range(100):
-        slots.pace.ended(30, now)
-    assert slots.share() == 100
+    hurry(slots)
+    assert slots.share() == 25
+
+
+async def test_quick_jobs_are_not_asked_for_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until a quarter of the places is free nobody asks; but should the jobs turn slow meanwhile, somebody does."""
+    slots = Slots(100)
+    queues = [Eater(slots) for _ in range(3)]
+    fill(slots)
+    hurry(slots)
+    slots.give()
+    assert slots.share() == 0
+    assert not any(one.asked for one in queues)
+    monkeypatch.setattr(slots, "pace", Pace())  # nothing ended for a while
+    await until(lambda: sum(one.asked for one in queues) == 1)
 
 
 def test_a_free_place_goes_to_the_queue_that_asked_longest_ago() -> None:

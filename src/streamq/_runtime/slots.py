@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-from .._core.pace import Pace
+from .._core.pace import MOMENT, Pace
 
 
 class Member(Protocol):
@@ -31,6 +32,7 @@ class Slots:
         self._hungry: dict[Member, None] = {}
         self._in_line: dict[Callable[[], None], None] = {}
         self._curious: list[Callable[[], None]] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def free(self) -> int:
@@ -64,13 +66,17 @@ class Slots:
     def share(self) -> int:
         """Return for how many places a hungry queue may ask: its part of what is free and not asked for yet.
 
-        More than its part if that is soon free again. With hundreds of queues the parts would be single jobs, each of
-        them with a call of its own.
+        When jobs are quick, at least a quarter of all places, or what ends in a moment, and nothing until so many are
+        free: with hundreds of queues the parts would be single jobs, each of them with a call of its own.
         """
         left = self.concurrency - self.used - self._reserved
-        if left <= 1 or len(self._hungry) <= 1:
+        if left <= 0 or len(self._hungry) <= 1:
             return left
-        return max(1, left // len(self._hungry), min(left, self.pace.soon(time.monotonic())))
+        bite = min(self.concurrency // 4, self.pace.soon(time.monotonic()))
+        if left < bite:
+            self._look_again()
+            return 0
+        return max(1, left // len(self._hungry), bite)
 
     def reserve(self, member: Member, count: int) -> int:
         """Note places that were asked for, jobs for them may be on the way; returns how many to give back."""
@@ -113,10 +119,20 @@ class Slots:
         self._ask()
 
     def _ask(self) -> None:
-        left = self.concurrency - self.used - self._reserved
-        share = max(1, self.share())
+        left, share = self.concurrency - self.used - self._reserved, self.share()
+        if share <= 0:
+            return
         for member in tuple(self._hungry):
             if left <= 0:
                 return
             if member.wake():
                 left -= share
+
+    def _look_again(self) -> None:
+        """Ask a moment later: should the others turn slow, nobody says so; a few free places are better than none."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(MOMENT, self._moment_passed)
+
+    def _moment_passed(self) -> None:
+        self._timer = None
+        self._ask()

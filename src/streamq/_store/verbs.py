@@ -125,8 +125,8 @@ class WorkerVerbs:
             said.max_stalls, said.suspects, said.rest_ms, int(said.sweep), self._settings.window_age_ms,
         )  # fmt: skip
 
-    def promote(self, limit: int = 200) -> Command:
-        """Move due jobs to their lanes; 200 a call take about half a millisecond of the server."""
+    def promote(self, limit: int = 100) -> Command:
+        """Move due jobs to their lanes; with a million delayed, 100 take some 3 ms of the server, with few one."""
         return self._build("promote").call((*self._promote, *self._more), _PROTOCOL, self.consumer, limit)
 
     def unpark(self, want: int, names: Sequence[str]) -> Command:
