@@ -22,7 +22,7 @@ class Size(NamedTuple):
     jobs of the kill. patience: seconds to wait for them.
     """
 
-    seconds: float = 3.0
+    seconds: float = 2.0
     before: int = 1500
     one: int = 3000
     fifty: int = 10_000

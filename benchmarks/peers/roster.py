@@ -49,8 +49,8 @@ ROSTER: dict[str, Contender] = {
     for one in (
         Contender("bare", 60_000, _NO_QUEUE),
         Contender("bare:uvloop", 60_000, _NO_QUEUE),
-        Contender("streamq", 30_000),
-        Contender("streamq:uvloop", 35_000),
+        Contender("streamq", 45_000),
+        Contender("streamq:uvloop", 50_000),
         Contender("repid", 8_000),
         Contender("dramatiq", 4_000),
         Contender("taskiq", 3_500),
