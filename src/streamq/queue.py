@@ -194,7 +194,7 @@ class Queue(Controls):
         specs = sending.staggered(list(jobs), chunk, every)
         store = await self._open()
         bulk = sending.Bulk(len(specs))
-        entries = [await self._entry(store, spec) for spec in specs]  # a bad one raises before anything is sent
+        entries = await self._entries(store, specs)  # a bad one raises before anything is sent
         producer = store.session().producer
         try:
             for at, entry in enumerate(entries):
@@ -208,25 +208,30 @@ class Queue(Controls):
                 producer.withdraw(entry)  # what was not sent yet is not enqueued
             raise
         sending.raise_if_any(entries, receipts)
+        returns = {name: self._returns(name) for name in {spec.name for spec in specs}}
         return [
-            sending.handle(self, entry.job_id, self._returns(spec.name), receipt)
+            sending.handle(self, entry.job_id, returns[spec.name], receipt)
             for entry, spec, receipt in zip(entries, specs, receipts, strict=True)
         ]
 
     async def send_spec(self, spec: JobSpec[Any], returns: Any, /) -> Job[Any]:
         """Enqueue one built job."""
         store = await self._open() if self._store is None else self._store
-        entry = await self._entry(store, spec)
+        [entry] = await self._entries(store, [spec])
         receipt = await store.session().producer.one(entry)
         if isinstance(receipt, StreamqError):
             raise receipt
         return sending.handle(self, entry.job_id, returns, receipt)
 
-    async def _entry(self, store: Store, spec: JobSpec[Any]) -> Entry:
-        if spec.owner is not self:
-            raise ConfigError("job", spec.name, f"was built for queue {spec.owner.name!r}, not {self.name!r}")
-        known = self._registry.handlers.get(spec.name)
-        return await sending.entry(store, self._settings, spec, known.lane if known is not None else Priority.NORMAL)
+    async def _entries(self, store: Store, specs: Sequence[JobSpec[Any]]) -> list[Entry]:
+        for spec in specs:
+            if spec.owner is not self:
+                raise ConfigError("job", spec.name, f"was built for queue {spec.owner.name!r}, not {self.name!r}")
+        return await sending.entries(store, self._settings, specs, self._lane)
+
+    def _lane(self, name: str) -> int:
+        known = self._registry.handlers.get(name)
+        return known.lane if known is not None else Priority.NORMAL
 
     def _returns(self, name: str) -> Any:
         known = self._registry.get(name)

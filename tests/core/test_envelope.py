@@ -221,3 +221,10 @@ def test_text_can_always_be_encoded_and_is_left_alone_if_it_could(value: str) ->
     with suppress(UnicodeEncodeError):
         value.encode()
         assert found == value
+
+
+@given(st.text(max_size=30), st.binary(max_size=40), st.integers(0, 4))
+def test_a_plain_job_is_encoded_like_any_other(name: str, args: bytes, lane: int) -> None:
+    """By a head that is kept per name; the bytes on the wire must not tell."""
+    data = msgspec.msgpack.encode({"b": args})
+    assert wire.encode_plain(name, data, lane) == wire.encode(Envelope(name=name, args=msgspec.Raw(data), lane=lane))

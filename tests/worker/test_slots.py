@@ -28,7 +28,7 @@ class Eater:
 def hurry(slots: Slots) -> None:
     now = time.monotonic()
     for _ in range(100):
-        slots.pace.ended(30, now)
+        slots.pace.ended(31, now)
 
 
 def fill(slots: Slots) -> None:
@@ -55,11 +55,11 @@ def test_quick_jobs_are_taken_in_larger_portions_by_turns() -> None:
     for _ in range(200):
         Eater(slots)
     hurry(slots)
-    assert slots.share() == 25
+    assert 28 <= slots.share() <= 31, "31,000 jobs end in a second"
 
 
 async def test_quick_jobs_are_not_asked_for_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until a quarter of the places is free nobody asks; but should the jobs turn slow meanwhile, somebody does."""
+    """Until as many are free as end in a round trip nobody asks; but should the jobs turn slow meanwhile, somebody does."""
     slots = Slots(100)
     queues = [Eater(slots) for _ in range(3)]
     fill(slots)

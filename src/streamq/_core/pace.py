@@ -13,6 +13,9 @@ import math
 MOMENT = 0.02
 """Seconds a held job may be expected to wait: a few round trips, and far below what anybody calls late."""
 
+ROUND = 0.001
+"""Seconds of a round trip, roughly."""
+
 MEMORY = 0.1
 """Seconds over which the pace is averaged: some rounds of a busy worker, known soon and forgotten soon."""
 
@@ -32,9 +35,9 @@ class Pace:
         self._rate = self._fading(now) + count / MEMORY
         self._at = now
 
-    def soon(self, now: float) -> int:
-        """Return how many jobs will end in a moment."""
-        return int(self._fading(now) * MOMENT)
+    def soon(self, now: float, seconds: float = MOMENT) -> int:
+        """Return how many jobs will end in a moment, or within other ``seconds``."""
+        return int(self._fading(now) * seconds)
 
     def ready(self, places: int, queues: int, now: float) -> int:
         """Return how many jobs of one of ``queues`` may wait for one of ``places``, all taken.

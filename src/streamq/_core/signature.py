@@ -88,12 +88,13 @@ class Signature:
         else:
             if len(args) > len(self._names):
                 raise InvalidPayload(self.name, f"takes {len(self._names)} arguments, {len(args)} given")
-            bound = dict(zip(self._names, args, strict=False))
-            if kwargs:
-                doubled = bound.keys() & kwargs.keys()
-                if doubled:
-                    raise InvalidPayload(self.name, f"{min(doubled)!r} is given twice")
-                bound.update(kwargs)
+            bound = dict(zip(self._names, args))  # noqa: B905 - fewer are given than there are; saying so costs time
+            if not kwargs:
+                return bound
+            doubled = bound.keys() & kwargs.keys()
+            if doubled:
+                raise InvalidPayload(self.name, f"{min(doubled)!r} is given twice")
+            bound.update(kwargs)
         if not bound.keys() <= self._known:
             extra = min(bound.keys() - self._known)
             if extra in self.dependencies:

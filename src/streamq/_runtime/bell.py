@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 from .._store.link import Link, LinkDown, ReplyError
 
-WAIT = 5
-"""Seconds of one BLPOP: how long a wake-up swallowed by a dead connection can cost, and the idle worker's pulse."""
+WAIT = 10
+"""Seconds of one BLPOP, after which a dead connection shows. What it swallowed costs two: the tick looks for itself."""
 
 
 class Bell:
-    """``resting`` says whether to wait; ``woken`` is called for a token or after `WAIT` seconds."""
+    """``resting`` says whether to wait; ``woken`` is called for a token."""
 
     def __init__(self, url: str, key: bytes, *, resting: Callable[[], bool], woken: Callable[[], None]) -> None:
         self._link = Link(url, "streamq:bell")
@@ -46,7 +46,9 @@ class Bell:
             reply = await self._link.call(b"BLPOP", self._key, WAIT, timeout=WAIT + 5)
             if isinstance(reply, ReplyError):
                 await asyncio.sleep(random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            elif reply is not None and not self._resting():
+            elif reply is None:
+                return
+            elif not self._resting():
                 # No room for it any more: whoever else is idle shall have the token.
                 await self._link.call(b"LPUSH", self._key, b"1")
                 return

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from .._core.pace import MOMENT, Pace
+from .._core.pace import MOMENT, ROUND, Pace
 
 
 class Member(Protocol):
@@ -66,13 +66,13 @@ class Slots:
     def share(self) -> int:
         """Return for how many places a hungry queue may ask: its part of what is free and not asked for yet.
 
-        When jobs are quick, at least a quarter of all places, or what ends in a moment, and nothing until so many are
-        free: with hundreds of queues the parts would be single jobs, each of them with a call of its own.
+        When jobs are quick, at least what ends within a round trip, or half of all places, and nothing until so many
+        are free: with hundreds of queues the parts would be single jobs, each of them with a call of its own.
         """
         left = self.concurrency - self.used - self._reserved
         if left <= 0 or len(self._hungry) <= 1:
             return left
-        bite = min(self.concurrency // 4, self.pace.soon(time.monotonic()))
+        bite = min(self.concurrency // 2, self.pace.soon(time.monotonic(), ROUND))
         if left < bite:
             self._look_again()
             return 0

@@ -212,10 +212,9 @@ class Producer:
             size += entry.size
             if batch and size > BATCH_BYTES:
                 break
-            buffer.popleft()
+            batch.append(buffer.popleft())
             self._bytes -= len(entry.body)
             entry.sent = True
-            batch.append(entry)
         if self._room is not None and self.has_room:
             self._room.set()
         return batch
