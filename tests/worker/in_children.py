@@ -29,7 +29,7 @@ def nothing() -> None:
     return None
 
 
-@queue.handler("sleep", pool="process", timeout=0.5, max_attempts=1)
+@queue.handler("sleep", pool="process", timeout=3.0, max_attempts=1)  # its process has to start first
 def sleep(marks: str) -> None:
     Path(marks, f"started-{os.getpid()}").touch()
     time.sleep(30)

@@ -59,7 +59,7 @@ def test_quick_jobs_are_taken_in_larger_portions_by_turns() -> None:
 
 
 async def test_quick_jobs_are_not_asked_for_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until as many are free as end in a round trip nobody asks; but should the jobs turn slow meanwhile, somebody does."""
+    """Until as many are free as end in a round trip nobody asks; should the jobs turn slow meanwhile, somebody does."""
     slots = Slots(100)
     queues = [Eater(slots) for _ in range(3)]
     fill(slots)

@@ -19,6 +19,7 @@ import hiredis
 
 from ..errors import ConfigError
 from .scripts import by_sha
+from .watchdog import Watchdog
 
 Command = Sequence[bytes | str | int]
 Reply = Any
@@ -138,9 +139,7 @@ def connection_options(url: str, module: Any, **more: Any) -> tuple[type[Any], d
         raise ConfigError(
             "url", redacted(url), f"{problem}; write redis://[user:password@]host:6379/0, rediss://... or unix:///path"
         ) from None
-    kind = options.pop("connection_class", None)
-    if kind is None:
-        kind = module.Connection
+    kind = options.pop("connection_class", None) or module.Connection
     if kind.__name__ == "UnixDomainSocketConnection":
         options.pop("host", None)
         options.pop("port", None)
@@ -158,6 +157,7 @@ class Link:
         self.url = url
         self.name = name
         self._connection: Any = None
+        self._watchdog = Watchdog()
 
     @property
     def is_up(self) -> bool:
@@ -214,22 +214,21 @@ class Link:
         if connection is None:
             raise LinkDown("not connected", sent=False)
         packed = [pack(command) for command in commands]
+        self._watchdog.start(seconds)
         try:
-            async with asyncio.timeout(seconds):
-                await connection.send_packed_command(packed, check_health=False)
-                if meanwhile is not None:
-                    meanwhile()
-                replies = [await self._read(connection) for _ in commands]
-        except TimeoutError:
+            await connection.send_packed_command(packed, check_health=False)
+            if meanwhile is not None:
+                meanwhile()
+            return [await self._read(connection) for _ in commands]
+        except BaseException as problem:  # whatever the client raises, the connection is unusable
             await self.close()
-            raise LinkDown(f"no answer within {seconds:g} s", sent=True) from None
-        except asyncio.CancelledError:
-            await self.close()
-            raise
-        except Exception as problem:  # noqa: BLE001 - whatever the client raises, the connection is unusable
-            await self.close()
+            if self._watchdog.has_fired(asyncio.current_task()):
+                raise LinkDown(f"no answer within {seconds:g} s", sent=True) from None
+            if not isinstance(problem, Exception):
+                raise
             raise _call_failure(problem) from None
-        return replies
+        finally:
+            self._watchdog.stop()
 
     async def _read(self, connection: Any) -> Reply:
         try:
@@ -264,6 +263,7 @@ class Link:
 
     async def close(self) -> None:
         """Close the connection; does nothing when closed."""
+        self._watchdog.close()
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(Exception):
