@@ -19,7 +19,7 @@ from ._core.options import HandlerOptions, JobOptions, Priority
 from ._core.signature import REFUSED, Signature, encode_value
 from ._core.units import Seconds
 from ._store import desk
-from ._store.entry import Entry
+from ._store.backlog import Supply
 from ._store.link import redacted
 from ._store.session import Store
 from .batch import BatchHandler, DecorateBatch, spec_of
@@ -194,19 +194,18 @@ class Queue(Controls):
         specs = sending.staggered(list(jobs), chunk, every)
         store = await self._open()
         bulk = sending.Bulk(len(specs))
-        entries = await self._entries(store, specs)  # a bad one raises before anything is sent
+        encoding = await self._encoding(store, specs)  # a bad one raises before anything is sent
+        made = bulk.made(encoding, specs)
+        if any(spec.options is not _options.DEFAULT or spec.flow is not None for spec in specs):
+            made = iter(list(made))  # only plain jobs cannot fail when they are made
         producer = store.session().producer
         try:
-            for at, entry in enumerate(entries):
-                entry.answer = bulk.slot(at)
-                if not producer.has_room:
-                    await producer.room()
-                producer.put(entry)
+            producer.supply(Supply(made, encoding.deadline))
             receipts = await bulk.wait()
         except BaseException:
-            for entry in entries:
-                producer.withdraw(entry)  # what was not sent yet is not enqueued
+            producer.withhold(made, bulk.entries)  # what was not sent yet is not enqueued
             raise
+        entries = bulk.entries
         sending.raise_if_any(entries, receipts)
         returns = {name: self._returns(name) for name in {spec.name for spec in specs}}
         return [
@@ -217,17 +216,17 @@ class Queue(Controls):
     async def send_spec(self, spec: JobSpec[Any], returns: Any, /) -> Job[Any]:
         """Enqueue one built job."""
         store = await self._open() if self._store is None else self._store
-        [entry] = await self._entries(store, [spec])
+        entry = (await self._encoding(store, [spec])).entry(spec)
         receipt = await store.session().producer.one(entry)
         if isinstance(receipt, StreamqError):
             raise receipt
         return sending.handle(self, entry.job_id, returns, receipt)
 
-    async def _entries(self, store: Store, specs: Sequence[JobSpec[Any]]) -> list[Entry]:
+    async def _encoding(self, store: Store, specs: Sequence[JobSpec[Any]]) -> sending.Encoding:
         for spec in specs:
             if spec.owner is not self:
                 raise ConfigError("job", spec.name, f"was built for queue {spec.owner.name!r}, not {self.name!r}")
-        return await sending.entries(store, self._settings, specs, self._lane)
+        return await sending.encoding(store, self._settings, specs, self._lane)
 
     def _lane(self, name: str) -> int:
         known = self._registry.handlers.get(name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -27,20 +27,33 @@ from .settings import Settings, whole
 R = TypeVar("R")
 
 
-async def entries(
+class Encoding(NamedTuple):
+    """What turns specs into entries: ``deadline`` on the event loop's clock, ``now_ms`` the server's."""
+
+    settings: Settings
+    lane_of: Callable[[str], int]
+    deadline: float
+    now_ms: int = 0
+
+    def entry(self, spec: JobSpec[Any]) -> Entry:
+        """Return ``spec`` encoded, with an id."""
+        return _entry(self.settings, spec, self.lane_of(spec.name), self.deadline, self.now_ms)
+
+
+async def encoding(
     store: Store, settings: Settings, specs: Sequence[JobSpec[Any]], lane_of: Callable[[str], int]
-) -> list[Entry]:
-    """Return ``specs`` encoded, with ids; raises `PayloadTooLarge`."""
+) -> Encoding:
+    """Return how to encode ``specs``; raises `PayloadTooLarge`."""
+    for spec in specs:
+        if len(spec.args) > settings.max_payload:
+            raise PayloadTooLarge(spec.name, len(spec.args), settings.max_payload)
     deadline = asyncio.get_running_loop().time() + settings.enqueue_timeout
     expires = any(spec.options.expires_in_ms is not None for spec in specs)
-    now_ms = await store.session().server_ms() if expires else 0
-    return [_entry(settings, spec, lane_of(spec.name), deadline, now_ms) for spec in specs]
+    return Encoding(settings, lane_of, deadline, await store.session().server_ms() if expires else 0)
 
 
 def _entry(settings: Settings, spec: JobSpec[Any], default_lane: int, deadline: float, now_ms: int) -> Entry:
     options = spec.options
-    if len(spec.args) > settings.max_payload:
-        raise PayloadTooLarge(spec.name, len(spec.args), settings.max_payload)
     lane = int(default_lane if options.lane is None else options.lane)  # never an enum: hiredis refuses it
     timeout = settings.enqueue_timeout
     if options is _options.DEFAULT and spec.flow is None:
@@ -68,15 +81,20 @@ class Bulk:
     """Counts the answers of a bulk call: one future for all of its jobs."""
 
     def __init__(self, count: int) -> None:
+        self.entries: list[Entry] = []
         self._receipts: list[Receipt] = [None] * count
         self._left = count
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not count:
             self._done.set_result(None)
 
-    def slot(self, at: int) -> Callable[[Receipt], None]:
-        """Return where the answer to job ``at`` goes."""
-        return functools.partial(self._take, at)
+    def made(self, encoding: Encoding, specs: Iterable[JobSpec[Any]]) -> Iterator[Entry]:
+        """Make the entries, one whenever it is asked for."""
+        for at, spec in enumerate(specs):
+            entry = encoding.entry(spec)
+            entry.answer = functools.partial(self._take, at)
+            self.entries.append(entry)
+            yield entry
 
     def _take(self, at: int, receipt: Receipt) -> None:
         self._receipts[at] = receipt

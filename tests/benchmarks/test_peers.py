@@ -69,10 +69,10 @@ def drawn(picture: str) -> ET.Element:
     return ET.fromstring(picture)  # noqa: S314 - we drew it
 
 
-def flat(*whats: str, unit: str = "us", first: float = 50.0) -> dict[str, float]:
+def flat(*promises: str, unit: str = "us", first: float = 50.0) -> dict[str, float]:
     """Figures that a tenth lies between."""
     points = {"little": first, "much": first * 1.1}
-    return {figures.at(what, point, unit): value for what in whats for point, value in points.items()}
+    return {figures.at(what, point, unit): value for what in promises for point, value in points.items()}
 
 
 GOOD: dict[str, dict[str, float]] = {

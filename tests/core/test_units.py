@@ -115,3 +115,8 @@ def test_only_a_datetime_is_an_instant(wrong: Any) -> None:
 @pytest.mark.parametrize(("ms", "year"), [(2**62, 9999), (-(2**62), 1970), (-1, 1970)])
 def test_an_instant_nobody_can_write_down_still_shows_as_one(ms: int, year: int) -> None:
     assert from_ms(ms).year == year
+
+
+def test_instants_are_counted_exactly() -> None:
+    """Seconds as a float are off by a few nanoseconds, and rounded up that is a millisecond."""
+    assert instant_ms("at", from_ms(33_984_726_255)) == 33_984_726_255

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from streamq import Fixed, Job, JobState, Queue, Worker
-from streamq._store import producer as _producer
+from streamq._store import backlog as _backlog
 from streamq._store.keys import Keys
 from streamq._store.link import Link
 from streamq.errors import ConfigError, EnqueueManyError, EnqueueTimeout, EnqueueUnknown, PayloadTooLarge, QueueFull
@@ -203,7 +203,7 @@ async def test_out_of_time_before_it_was_sent_is_not_enqueued(
 async def test_the_buffer_is_bounded_and_who_finds_no_room_waits(
     queue: Queue, server: Server, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_producer, "BUFFER_JOBS", 10)
+    monkeypatch.setattr(_backlog, "BUFFER_JOBS", 10)
     gate = Gate(monkeypatch)
     callers = [asyncio.create_task(send(queue, 0))]
     await until(lambda: gate.calls == 1)
@@ -218,7 +218,7 @@ async def test_the_buffer_is_bounded_and_who_finds_no_room_waits(
 
 async def test_who_finds_no_room_in_time_is_told(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = make_queue(enqueue_timeout=0.1)
-    monkeypatch.setattr(_producer, "BUFFER_JOBS", 1)
+    monkeypatch.setattr(_backlog, "BUFFER_JOBS", 1)
     gate = Gate(monkeypatch)
     callers = [asyncio.create_task(send(queue, 0))]
     await until(lambda: gate.calls == 1)
@@ -230,7 +230,7 @@ async def test_who_finds_no_room_in_time_is_told(make_queue: MakeQueue, monkeypa
 
 
 async def test_the_buffer_is_bounded_by_size_too(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_producer, "BUFFER_BYTES", 10_000)
+    monkeypatch.setattr(_backlog, "BUFFER_BYTES", 10_000)
     gate = Gate(monkeypatch)
     callers = [asyncio.create_task(send(queue))]
     await until(lambda: gate.calls == 1)
@@ -245,7 +245,7 @@ async def test_the_buffer_is_bounded_by_size_too(queue: Queue, monkeypatch: pyte
 async def buffered(queue: Queue) -> int:
     """How many jobs the producer of this loop holds."""
     producer: Any = (await queue.stores())[0].session().producer
-    return len(producer._buffer)
+    return len(producer._backlog.made())
 
 
 async def test_closing_sends_what_is_buffered(queue: Queue, server: Server, prefix: str) -> None:
@@ -446,7 +446,7 @@ async def test_a_bulk_call_over_max_pending_says_which_jobs_made_it(
 async def test_a_bulk_call_larger_than_the_buffer_goes_through(
     queue: Queue, server: Server, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_producer, "BUFFER_JOBS", 50)
+    monkeypatch.setattr(_backlog, "BUFFER_JOBS", 50)
     jobs = await queue.enqueue_many([queue.spec("send", {"n": number}) for number in range(500)])
     assert [entry.job for entry in look(server, prefix).lanes["2"]] == [job.id for job in jobs]
 

@@ -13,6 +13,7 @@ Seconds = float | timedelta
 MAX_SECONDS = 10 * 366 * 86_400.0
 """Ten years: anything longer is a unit mistake (milliseconds given for seconds)."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = 253_402_300_799_000
 """The last second of the year 9999."""
 
@@ -44,9 +45,10 @@ def instant_ms(option: str, value: datetime) -> int:
         raise ConfigError(option, value, "give an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)")
     if value.tzinfo is None or value.utcoffset() is None:
         raise ConfigError(option, value, "is naive; add a time zone, such as value.replace(tzinfo=UTC)")
-    return math.ceil(round(value.timestamp() * 1000, 6))
+    ms, rest = divmod(value - _EPOCH, timedelta(milliseconds=1))
+    return ms + bool(rest)
 
 
 def from_ms(value: int) -> datetime:
     """Return the instant ``value`` milliseconds after the epoch, in UTC; what no datetime can hold becomes the last."""
-    return datetime.fromtimestamp(min(max(value, 0), _LAST_MS) / 1000, UTC)
+    return _EPOCH + timedelta(milliseconds=min(max(value, 0), _LAST_MS))

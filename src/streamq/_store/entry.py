@@ -54,3 +54,11 @@ class Entry(msgspec.Struct, eq=False):
     def size(self) -> int:
         """Bytes in the batch."""
         return len(self.body) + len(self.job_id) + len(self.record) + len(self.dedup) + 40
+
+    def withdraw(self) -> bool:
+        """Take it back: its caller gave up. True: it is not enqueued; False: it is in flight and may be."""
+        self.answer = nobody
+        if self.sent:
+            return False
+        self.withdrawn = True
+        return True

@@ -13,19 +13,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, cast
-from urllib.parse import urlsplit, urlunsplit
 
 import hiredis
 
-from ..errors import ConfigError
+from .address import CONNECT_TIMEOUT, connection_options, redis_asyncio
+from .address import redacted as redacted  # noqa: PLC0414 - for those that know links only
 from .scripts import by_sha
 from .watchdog import Watchdog
 
 Command = Sequence[bytes | str | int]
 Reply = Any
-
-CONNECT_TIMEOUT = 5.0
-"""Seconds a connection attempt may take, the handshake included."""
+Meanwhile = Callable[[], None] | None
 
 CALL_TIMEOUT = 10.0
 """Seconds an answer may take; then the connection counts as dead. Above any pause a healthy server makes."""
@@ -89,12 +87,6 @@ class ReplyError:
 
 
 @cache
-def redis_asyncio() -> Any:
-    """Return redis-py's asyncio connection module; imported late because it costs 300 ms and `--help` needs none."""
-    return importlib.import_module("redis.asyncio.connection")
-
-
-@cache
 def _codes() -> list[tuple[type, str]]:
     errors = importlib.import_module("redis.exceptions")
     wanted = {
@@ -121,33 +113,6 @@ def as_reply_error(error: Exception) -> ReplyError:
             return ReplyError(code, text)
     head = text.split(" ", 1)[0]
     return ReplyError(head if head.isupper() else "ERR", text)
-
-
-def redacted(url: str) -> str:
-    """Return ``url`` without user and password, for messages and logs."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]))
-
-
-def connection_options(url: str, module: Any, **more: Any) -> tuple[type[Any], dict[str, Any]]:
-    """Return redis-py's connection class for ``url`` and our options for it."""
-    try:
-        options: dict[str, Any] = dict(module.parse_url(url))
-    except ValueError as problem:
-        raise ConfigError(
-            "url", redacted(url), f"{problem}; write redis://[user:password@]host:6379/0, rediss://... or unix:///path"
-        ) from None
-    kind = options.pop("connection_class", None) or module.Connection
-    if kind.__name__ == "UnixDomainSocketConnection":
-        options.pop("host", None)
-        options.pop("port", None)
-    for foreign in ("max_connections", "timeout", "decode_responses", "retry_on_timeout"):
-        options.pop(foreign, None)
-    options.update(protocol=2, socket_timeout=None, socket_connect_timeout=CONNECT_TIMEOUT, health_check_interval=0)
-    options.update(more)
-    return kind, options
 
 
 class Link:
@@ -181,16 +146,21 @@ class Link:
             raise
         self._connection = connection
 
-    async def call(self, *command: bytes | str | int, timeout: float = CALL_TIMEOUT) -> Reply:  # noqa: ASYNC109 - a watchdog, not a scope
-        """Return the reply to one command; a script the server forgot is loaded and called again."""
-        return (await self.call_many([command], timeout=timeout))[0]
+    async def call(
+        self,
+        *command: bytes | str | int,
+        timeout: float = CALL_TIMEOUT,  # noqa: ASYNC109 - a watchdog, not a scope
+        meanwhile: Meanwhile = None,
+    ) -> Reply:
+        """Return the reply to one command; see `call_many`."""
+        return (await self.call_many([command], timeout=timeout, meanwhile=meanwhile))[0]
 
     async def call_many(
         self,
         commands: Sequence[Command],
         *,
         timeout: float = CALL_TIMEOUT,  # noqa: ASYNC109 - a watchdog, not a scope
-        meanwhile: Callable[[], None] | None = None,
+        meanwhile: Meanwhile = None,
     ) -> list[Reply]:
         """Return the replies to ``commands``, sent in one write; error replies as `ReplyError`.
 
@@ -207,9 +177,7 @@ class Link:
                 replies[n] = reply
         return replies
 
-    async def _exchange(
-        self, commands: Sequence[Command], seconds: float, meanwhile: Callable[[], None] | None = None
-    ) -> list[Reply]:
+    async def _exchange(self, commands: Sequence[Command], seconds: float, meanwhile: Meanwhile = None) -> list[Reply]:
         connection = self._connection
         if connection is None:
             raise LinkDown("not connected", sent=False)

@@ -10,35 +10,28 @@ import asyncio
 import logging
 import os
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Final, Protocol
 
-from .._core import pairs
-from .._core.options import Priority
 from ..errors import (
     EnqueueTimeout,
     EnqueueUnknown,
-    GroupFull,
-    QueueFull,
     ServerUnfit,
     StreamqError,
 )
+from .backlog import Backlog, Supply
 from .clock import ServerClock
-from .entry import Entry, Receipt, Refusal, nobody
+from .entry import Entry, Receipt, nobody
 from .faults import server_error
 from .keys import Keys
 from .link import CALL_TIMEOUT, Command, Link, LinkDown, Refused, ReplyError, redacted
+from .receipts import refused
 from .scripts import PROTOCOL, lines_script, script
 from .verbs import MEMO_MS
 
 log = logging.getLogger("streamq.producer")
 
-BATCH_JOBS: Final = 200
-BATCH_BYTES: Final = 262_144
-BUFFER_JOBS: Final = 10_000
-BUFFER_BYTES: Final = 8 * 1024 * 1024
 RESEND_SECONDS: Final = 60.0
 """How long an unanswered batch is sent again: a tenth of the memo's life, so that a replay always meets its memo."""
 
@@ -75,8 +68,7 @@ class Producer:
         self._check = check
         self._clock = clock
         self._link = Link(site.url, "streamq:producer")
-        self._buffer: deque[Entry] = deque()
-        self._bytes = 0
+        self._backlog = Backlog()
         self._room: asyncio.Event | None = None
         self._flusher: asyncio.Task[None] | None = None
         self._in_flight: list[Entry] = []
@@ -91,46 +83,46 @@ class Producer:
         self._memo = self._keys.producer_memo(os.urandom(16).hex().encode())
         self._seq = 0
 
-    @property
-    def has_room(self) -> bool:
-        """Whether another job fits the buffer."""
-        return len(self._buffer) < BUFFER_JOBS and self._bytes < BUFFER_BYTES
-
     async def room(self) -> None:
         """Wait until the buffer has room."""
-        while not self.has_room:
+        while not self._backlog.has_room:
             if self._room is None or self._room.is_set():
                 self._room = asyncio.Event()
             await self._room.wait()
 
     def put(self, entry: Entry) -> None:
         """Add an entry; its ``answer`` is called when the batch it joined was answered."""
-        self._buffer.append(entry)
-        self._bytes += len(entry.body)
+        self._backlog.put(entry)
+        self._begin(entry.deadline)
+
+    def supply(self, supply: Supply) -> None:
+        """Add the jobs of a bulk call. They are made while the server is busy with those before them."""
+        self._backlog.supply(supply)
+        self._begin(supply.deadline)
+
+    def withhold(self, entries: Iterator[Entry], made: Iterable[Entry]) -> None:
+        """Take a bulk call back whose caller gave up: what is not sent, and what is not made yet."""
+        self._backlog.withhold(entries)
+        for entry in made:
+            entry.withdraw()
+
+    def _begin(self, deadline: float) -> None:
         if self._flusher is None:
             self._flusher = asyncio.get_running_loop().create_task(self._flush(), name="streamq-producer")
         if self._timer is None:
-            self._watch(entry.deadline)
-
-    def withdraw(self, entry: Entry) -> bool:
-        """Take a job back whose caller gave up. True: it was not enqueued; False: it is in flight and may be."""
-        entry.answer = nobody
-        if entry.sent:
-            return False
-        entry.withdrawn = True
-        return True
+            self._watch(deadline)
 
     async def one(self, entry: Entry) -> Receipt:
         """Enqueue one job and return its receipt; a cancelled caller withdraws it if it was not sent yet."""
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         entry.answer = lambda receipt: None if future.done() else future.set_result(receipt)
-        if not self.has_room:
+        if not self._backlog.has_room:
             await self._room_in_time(entry)
         self.put(entry)
         try:
             return await future
         except asyncio.CancelledError:
-            self.withdraw(entry)
+            entry.withdraw()
             raise
 
     async def _room_in_time(self, entry: Entry) -> None:
@@ -159,11 +151,14 @@ class Producer:
         try:
             while True:
                 await self._connected()
-                batch = self._take()
-                if not batch:
+                taken = self._backlog.next()
+                if self._room is not None and self._backlog.has_room:
+                    self._room.set()
+                if not taken:
                     break
-                self._in_flight = batch
-                await self._send(batch)
+                self._in_flight = [entry for entry in taken if not entry.withdrawn]
+                if self._in_flight:
+                    await self._send(self._in_flight)
                 self._in_flight = []
         except BaseException as problem:
             # The loop is closing, or a defect: nobody may be left hanging on a future.
@@ -172,16 +167,16 @@ class Producer:
             raise
         finally:
             self._flusher = None
-            if self._timer is not None and not self._buffer:
+            if self._timer is not None and self._backlog.is_empty:
                 self._timer.cancel()
                 self._timer = None
-            if self._buffer and not asyncio.get_running_loop().is_closed() and not self._in_flight:
+            if not (self._backlog.is_empty or self._in_flight or asyncio.get_running_loop().is_closed()):
                 self._flusher = asyncio.get_running_loop().create_task(self._flush(), name="streamq-producer")
 
     async def _connected(self) -> None:
         """Connect before a batch is formed: what was never sent can still be withdrawn."""
         pause = 0.02
-        while not self._link.is_up and any(not entry.withdrawn for entry in self._buffer):
+        while not self._link.is_up and self._backlog.is_wanted:
             try:
                 await self._link.connect()
                 await self._check(self._link)
@@ -200,25 +195,6 @@ class Producer:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
                 pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _take(self) -> list[Entry]:
-        batch: list[Entry] = []
-        size = 0
-        buffer = self._buffer
-        while buffer and len(batch) < BATCH_JOBS:
-            entry = buffer[0]
-            if entry.withdrawn:
-                self._bytes -= len(buffer.popleft().body)
-                continue
-            size += entry.size
-            if batch and size > BATCH_BYTES:
-                break
-            batch.append(buffer.popleft())
-            self._bytes -= len(entry.body)
-            entry.sent = True
-        if self._room is not None and self.has_room:
-            self._room.set()
-        return batch
-
     def _command(self, batch: list[Entry]) -> Command:
         lined = any(entry.record or entry.dedup for entry in batch)
         keys: list[bytes] = [*self._head, self._memo, *(self._keys.flow if lined else ())]
@@ -235,6 +211,8 @@ class Producer:
 
     async def _send(self, batch: list[Entry]) -> None:
         self._seq += 1
+        for entry in batch:
+            entry.sent = True
         command = self._command(batch)
         loop = asyncio.get_running_loop()
         give_up = loop.time() + RESEND_SECONDS
@@ -244,7 +222,7 @@ class Producer:
             try:
                 if not self._link.is_up:
                     await self._link.connect()
-                reply = await self._link.call(*command, timeout=patience)
+                reply = await self._link.call(*command, timeout=patience, meanwhile=self._backlog.look_ahead)
             except LinkDown as problem:
                 patience = min(CALL_TIMEOUT, patience * 2)
                 self._reason = problem.reason
@@ -268,30 +246,9 @@ class Producer:
     def _answer(self, batch: list[Entry], reply: bytes) -> None:
         now, _, refusals = reply.partition(b"|")
         self._clock.heard(int(now))
-        if not refusals:
-            for entry in batch:
-                entry.answer(None)
-            return
-        receipts: dict[int, Receipt] = {}
-        for one in refusals.decode().split(",")[:-1]:
-            position, reason, detail = one.split(":", 2)
-            at = int(position) - 1
-            receipts[at] = self._refusal(batch[at], reason, detail)
+        receipts = refused(self._site.queue, batch, refusals) if refusals else {}
         for at, entry in enumerate(batch):
             entry.answer(receipts.get(at))
-
-    def _refusal(self, entry: Entry, reason: str, detail: str) -> Receipt:
-        if reason == "exists":
-            return Refusal(reason, detail)
-        if reason == "full":
-            return QueueFull(self._site.queue, entry.job_id, int(detail))
-        if reason == "group":
-            limit, waiting, name = detail.split("/", 2)
-            return GroupFull(self._site.queue, _unhex(name), entry.job_id, int(waiting), int(limit))
-        if reason == "order":
-            runs_at, _, line = detail.partition("/")
-            return pairs.out_of_order(_unhex(line), Priority(int(runs_at)).name, Priority(entry.lane).name)
-        return Refusal(reason, _unhex(detail))
 
     def _refuse(self, batch: list[Entry], reply: ReplyError) -> None:
         """A whole-batch error: nothing was written, every caller gets it, the next batch goes on."""
@@ -309,13 +266,13 @@ class Producer:
         """One timer for all callers: whoever is out of time is answered, the next one is waited for."""
         self._timer = None
         now = asyncio.get_running_loop().time()
-        earliest: float | None = None
-        for entry in (*self._in_flight, *self._buffer):
+        earliest = self._backlog.make_overdue(now)
+        for entry in (*self._in_flight, *self._backlog.made()):
             if entry.withdrawn or entry.answer is nobody:
                 continue
             if entry.deadline <= now:
                 answer = entry.answer
-                if self.withdraw(entry):
+                if entry.withdraw():
                     answer(EnqueueTimeout(entry.job_id, entry.timeout, self._reason))
                 else:
                     answer(EnqueueUnknown(entry.job_id, self._reason))
@@ -325,11 +282,10 @@ class Producer:
             self._watch(earliest)
 
     def _fail_buffer(self, error: StreamqError) -> None:
-        while self._buffer:
-            entry = self._buffer.popleft()
+        """Nothing that was not sent yet can be: everybody gets the error."""
+        for entry in self._backlog.clear():
             if not entry.withdrawn:
                 entry.answer(error)
-        self._bytes = 0
         if self._room is not None:
             self._room.set()
 
@@ -337,12 +293,6 @@ class Producer:
         for entry in self._in_flight:
             entry.answer(EnqueueUnknown(entry.job_id, reason))
         self._in_flight = []
-        while self._buffer:
-            entry = self._buffer.popleft()
+        for entry in self._backlog.clear():
             if not entry.withdrawn:
                 entry.answer(EnqueueTimeout(entry.job_id, 0.0, reason))
-        self._bytes = 0
-
-
-def _unhex(text: str) -> str:
-    return bytes.fromhex(text).decode("utf-8", "replace")
