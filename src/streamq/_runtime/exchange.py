@@ -31,7 +31,7 @@ from .table import Table
 log = logging.getLogger("streamq.worker")
 
 TICK = 2.0
-"""Seconds between two ticks: heartbeat, sweep, ghosts, marks. With the bell's pulse below one client call a second."""
+"""Seconds between two ticks: heartbeat, sweep, ghosts, marks. With the bell's below one client call a second."""
 
 CLOCK_JUMP_MS = 2000
 """Move of the server's clock against ours that holds the sweep for one lease: a jump would make all leases look old."""
