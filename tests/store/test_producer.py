@@ -451,6 +451,33 @@ async def test_a_bulk_call_larger_than_the_buffer_goes_through(
     assert [entry.job for entry in look(server, prefix).lanes["2"]] == [job.id for job in jobs]
 
 
+async def test_a_bulk_call_that_is_cancelled_sends_no_more(
+    queue: Queue, server: Server, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    call = asyncio.create_task(queue.enqueue_many([queue.spec("send", {"n": number}) for number in range(1000)]))
+    await until(lambda: gate.calls == 1)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    gate.open.set()
+    await queue.aclose()
+    assert len(look(server, prefix).index) == _backlog.BATCH_JOBS, "what was on its way, and nothing else"
+
+
+async def test_a_bulk_call_out_of_time_tells_what_was_not_made_yet(
+    make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = make_queue(enqueue_timeout=0.2)
+    gate = Gate(monkeypatch)
+    with pytest.raises(EnqueueManyError) as found:
+        await queue.enqueue_many([queue.spec("send", {"n": number}) for number in range(1000)])
+    assert len(found.value.unknown) == _backlog.BATCH_JOBS
+    assert len(found.value.refused) == 1000 - _backlog.BATCH_JOBS
+    assert all(isinstance(one, EnqueueTimeout) for one in found.value.refused.values())
+    gate.open.set()
+
+
 async def test_chunks_become_due_one_after_another(queue: Queue, server: Server, prefix: str) -> None:
     specs = [queue.spec("send", {"n": number}, job_id=f"n{number}") for number in range(10)]
     specs[9] = queue.spec("send", {"n": 9}, job_id="n9", delay=100)
