@@ -82,8 +82,7 @@ class Controls(ABC):
 
         Exact, anywhere, from the moment this returns: jobs are handed out by one script that looks at the flag.
         Attempts fetched before go on, among them the few a saturated worker holds ready (at most a tenth of its
-        concurrency; of jobs shorter than a round trip, the next batch). A paused job keeps its place; its
-        ``expires_in`` goes on.
+        concurrency and what ends within a millisecond). A paused job keeps its place; its ``expires_in`` goes on.
         """
         gate = _gate(group, handler)
         if gate is None:

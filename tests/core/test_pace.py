@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamq._core.pace import MOMENT, NEARLY_ALL, Outlook, Pace
+from streamq._core.pace import MOMENT, NEARLY_ALL, ROUND, Outlook, Pace
 
 
 def busy(pace: Pace, rate: float, *, since: float = 0.0, seconds: float = 1.0, rounds: int = 1000) -> float:
@@ -55,12 +55,26 @@ def test_handlers_that_block_the_loop_are_not_taken_for_quick_ones() -> None:
     assert outlook.beyond(100, now) == 0
 
 
-def test_a_tenth_at_most_waits_for_a_place() -> None:
+def test_a_tenth_at_most_waits_for_a_place_besides_what_ends_in_a_round_trip() -> None:
     pace = Pace()
-    now = busy(pace, 20_000)
-    assert pace.ready(100, 1, now) == 10
-    assert pace.ready(9, 1, now) == 0
-    assert pace.ready(100, 4, now) == 2, "over all queues"
+    now = busy(pace, 4_000)
+    assert pace.soon(now, ROUND) == 4
+    assert pace.ready(100, 1, now) == 10 + 4
+    assert pace.ready(9, 1, now) == 2, "a quarter of the places"
+    assert pace.ready(100, 4, now) == 3, "over all queues"
+
+
+def test_however_quick_jobs_are_a_quarter_of_the_places_is_asked_for_before_it_is_free() -> None:
+    pace = Pace()
+    assert pace.ready(100, 1, busy(pace, 100_000)) == 10 + 25
+
+
+def test_jobs_that_last_longer_than_a_round_trip_are_no_quarter() -> None:
+    """A hundred places, jobs of 0.2 s: none of them will end while the question is on its way."""
+    pace = Pace()
+    now = busy(pace, 500, seconds=10.0)
+    assert pace.soon(now, ROUND) == 0
+    assert pace.ready(100, 1, now) in {9, 10}
 
 
 def test_slow_jobs_are_left_to_whoever_has_room() -> None:
@@ -94,6 +108,6 @@ def test_whatever_was_seen_it_stays_within_bounds(ends: list[tuple[int, float]],
         outlook.round(100, share)
     beyond = outlook.beyond(begun, now)
     assert beyond == 0 or begun * NEARLY_ALL <= beyond <= begun
-    assert 0 <= pace.ready(begun, 1, now) <= begun // 10
+    assert 0 <= pace.ready(begun, 1, now) <= begun // 10 + begun // 4
     rate = sum(count for count, _ in ends) / 0.1
     assert beyond <= rate * MOMENT

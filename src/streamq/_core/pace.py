@@ -40,11 +40,14 @@ class Pace:
         return int(self._fading(now) * seconds)
 
     def ready(self, places: int, queues: int, now: float) -> int:
-        """Return how many jobs of one of ``queues`` may wait for one of ``places``, all taken.
+        """Return how many jobs of one of ``queues`` may come that have none of ``places``, all taken.
 
-        As many as end in a moment, and a tenth of the places at most over all queues: the server counts them as active.
+        As many as end while they are on their way, a quarter of the places at most, so that these stand empty for no
+        round trip. Besides as many as end in a moment, a tenth of the places at most over all queues: they wait here,
+        and the server counts them as active.
         """
-        return min(places // 10, self.soon(now)) // max(1, queues)
+        on_the_way = min(places // 4, self.soon(now, ROUND))
+        return (on_the_way + min(places // 10, self.soon(now))) // max(1, queues)
 
     def _fading(self, now: float) -> float:
         return self._rate * math.exp((self._at - now) / MEMORY)
