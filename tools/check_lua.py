@@ -1,11 +1,11 @@
-"""Parse every Lua file of the store with the grammar of Redis, Lua 5.1."""
+"""Parse every Lua file with the grammar of Redis, Lua 5.1."""
 
 import sys
 from pathlib import Path
 
 from lupa.lua51 import LuaRuntime, LuaSyntaxError
 
-LUA = Path(__file__).parents[1] / "src" / "streamq" / "_store" / "lua"
+LUA = Path(__file__).parents[1] / "src" / "streamq"
 
 
 def main() -> int:

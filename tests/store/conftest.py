@@ -1,11 +1,25 @@
 """A stage for every test of the verbs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.servers import Server
+from tests.servers import KINDS, Server, SharedServers, missing_reason
+from tests.simulation.memory import MemoryServer
 from tests.store.stage import Stage
+
+
+@pytest.fixture(params=(*KINDS, "memory"))
+def each_server(request: pytest.FixtureRequest, shared_servers: SharedServers) -> Iterator[Server]:
+    """The shared server of each kind in turn, and the broker in memory: it must answer as they do."""
+    if request.param == "memory":
+        with MemoryServer() as made:
+            yield made
+        return
+    reason = missing_reason(request.param)
+    if reason is not None:
+        pytest.skip(reason)
+    yield shared_servers(request.param)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Self
 
 from streamq._core.flow import Flow
 from streamq._store import limits, lines, replies
-from streamq._store.link import Command, Link, Reply, ReplyError
+from streamq._store.dial import open_link
+from streamq._store.link import Command, Reply, ReplyError
 from streamq._store.replies import Fetched, Offer, Promoted, Taken, Ticked
 from streamq._store.scripts import PROTOCOL, lines_script, script
 from streamq._store.session import Store
@@ -60,7 +61,7 @@ class Stage:
         self.store = Store(server.url, prefix, "q")
         self.keys = self.store.keys
         self.settings = Settings(result_ms=result_ms, window=window, window_age_ms=0)
-        self.link = Link(server.url, "stage")
+        self.link = open_link(server.url, "stage")
         self._seq: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from streamq._store import desk
-from streamq._store.link import Link
+from streamq._store.dial import open_link
 from streamq.errors import ServerUnfit, VersionMismatch
 from tests.store.snapshot import counter
 from tests.store.stage import ODD_IDS, Stage, completed, parked, released, retried
@@ -45,7 +45,7 @@ async def test_a_running_job_is_asked_to_stop(stage: Stage) -> None:
     await stage.enqueue("a", "b")
     hand = stage.hand()
     jobs = await hand.fetch()
-    ear = Link(stage.server.url, "ear")
+    ear = open_link(stage.server.url, "ear")
     await ear.connect()
     await ear.send(b"SSUBSCRIBE", stage.keys.control)
     await ear.receive()
@@ -86,7 +86,7 @@ async def test_a_mark_goes_with_the_job_wherever_it_went_meanwhile(stage: Stage)
 
 async def test_who_waits_is_told(stage: Stage) -> None:
     await stage.enqueue("a")
-    ear = Link(stage.server.url, "ear")
+    ear = open_link(stage.server.url, "ear")
     await ear.connect()
     await ear.send(b"SSUBSCRIBE", stage.keys.done + b"me")
     await ear.receive()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from streamq._store.link import Link
+from streamq._store.dial import open_link
 from tests.store.snapshot import counter
 from tests.store.stage import ODD_IDS, Refusal, Stage, body_of, buried, completed, parked, refusals
 
@@ -155,6 +155,16 @@ async def test_a_key_of_another_type_stops_it_before_any_write(stage: Stage, spo
     stage.server.command("DEL", key)
 
 
+async def test_a_batch_that_was_refused_is_taken_when_it_is_sent_again(stage: Stage) -> None:
+    """The same sequence number: nothing may remember a batch of which nothing was written."""
+    stage.spoil(stage.keys.lanes[4])
+    with pytest.raises(Refusal, match="WRONGTYPE"):
+        await stage.enqueue("a", ("b", "4", "0"), seq=1)
+    stage.server.command("DEL", stage.keys.lanes[4])
+    assert await stage.enqueue("a", ("b", "4", "0"), seq=1) == {}
+    assert set(stage.look().index) == {"a", "b"}
+
+
 async def test_a_paused_queue_takes_jobs_but_rings_nobody(stage: Stage) -> None:
     stage.server.command("HSET", stage.keys.meta, "paused", "1 because")
     assert await stage.enqueue("a") == {}
@@ -179,7 +189,7 @@ async def test_odd_ids_travel_as_they_are(stage: Stage, custom: str) -> None:
 
 
 async def test_only_the_earliest_due_time_is_told(stage: Stage) -> None:
-    ear = Link(stage.server.url, "ear")
+    ear = open_link(stage.server.url, "ear")
     await ear.connect()
     await ear.send(b"SSUBSCRIBE", stage.keys.control)
     await ear.receive()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from streamq._store import desk
-from streamq._store.link import Link
+from streamq._store.dial import open_link
 from streamq.errors import ServerUnfit, VersionMismatch
 from tests.store.snapshot import counter
 from tests.store.stage import ODD_IDS, Stage, buried
@@ -39,7 +39,7 @@ async def test_back_into_a_lane(stage: Stage, lane: int) -> None:
 
 async def test_back_among_the_delayed(stage: Stage) -> None:
     await bury(stage, "a", "b")
-    ear = Link(stage.server.url, "ear")
+    ear = open_link(stage.server.url, "ear")
     await ear.connect()
     await ear.send(b"SSUBSCRIBE", stage.keys.control)
     await ear.receive()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from streamq._store.link import Link
+from streamq._store.dial import open_link
 from tests.store.snapshot import counter
 from tests.store.stage import Stage, retried
 
@@ -59,7 +59,7 @@ async def test_no_wait_at_all_also_goes_by_the_delayed(stage: Stage) -> None:
 
 async def test_the_earliest_due_time_is_told(stage: Stage) -> None:
     await stage.enqueue("a", "b", "c")
-    ear = Link(stage.server.url, "ear")
+    ear = open_link(stage.server.url, "ear")
     await ear.connect()
     await ear.send(b"SSUBSCRIBE", stage.keys.control)
     await ear.receive()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from streamq._store import desk
-from streamq._store.link import Link
+from streamq._store.dial import open_link
 from streamq._store.replies import Taken
 from tests.store.snapshot import counter
 from tests.store.stage import (
@@ -229,7 +229,7 @@ async def test_a_key_of_another_type_stops_the_batch_before_any_write(
 async def test_who_waits_is_told_once_and_forgotten(stage: Stage) -> None:
     ids = ["none", "value", "dead", "cancelled", "foreign", "retried"]
     await stage.enqueue(*ids)
-    ear = Link(stage.server.url, "ear")
+    ear = open_link(stage.server.url, "ear")
     await ear.connect()
     await ear.send(b"SSUBSCRIBE", stage.keys.done + b"me")
     await ear.receive()

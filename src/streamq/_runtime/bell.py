@@ -9,7 +9,8 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from .._store.link import Link, LinkDown, ReplyError
+from .._store.dial import open_link
+from .._store.link import LinkDown, ReplyError
 
 WAIT = 10
 """Seconds of one BLPOP, after which a dead connection shows. What it swallowed costs two: the tick looks for itself."""
@@ -19,7 +20,7 @@ class Bell:
     """``resting`` says whether to wait; ``woken`` is called for a token."""
 
     def __init__(self, url: str, key: bytes, *, resting: Callable[[], bool], woken: Callable[[], None]) -> None:
-        self._link = Link(url, "streamq:bell")
+        self._link = open_link(url, "streamq:bell")
         self._key = key
         self._resting = resting
         self._woken = woken

@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .._store.link import Link, LinkDown, ReplyError
+from .._store.dial import open_link
+from .._store.link import LinkDown, ReplyError
 
 Hear = Callable[[bytes, bytes], None]
 """Called with the word ("cancel", "due", "schedules") and its argument (job id, ms since the epoch, nothing)."""
@@ -21,7 +22,7 @@ class Control:
 
     def __init__(self, url: str, channels: Mapping[bytes, Hear], missed: Callable[[], None]) -> None:
         self.ready = asyncio.Event()
-        self._link = Link(url, "streamq:control")
+        self._link = open_link(url, "streamq:control")
         self._channels = dict(channels)
         self._missed = missed
 

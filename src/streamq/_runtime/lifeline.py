@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from .._store.link import CALL_TIMEOUT, Command, Link, LinkDown, Refused, Reply, redacted
+from .._store.dial import open_link
+from .._store.link import CALL_TIMEOUT, Command, LinkDown, Refused, Reply, redacted
 from .._store.session import check_server
 from ..errors import ServerUnfit
 
@@ -32,7 +33,7 @@ class Lifeline:
 
     def __init__(self, url: str, lease: float, on_lost: Callable[[], None]) -> None:
         self._url = url
-        self._link = Link(url, "streamq:worker")
+        self._link = open_link(url, "streamq:worker")
         self._on_lost = on_lost
         self._identity = _NOBODY
         # Well under the lease: jobs of an answer that never comes must be found before somebody reclaims them.

@@ -22,6 +22,7 @@ from ..errors import (
 )
 from .backlog import Backlog, Supply
 from .clock import ServerClock
+from .dial import open_link
 from .entry import Entry, Receipt, nobody
 from .faults import server_error
 from .keys import Keys
@@ -67,7 +68,7 @@ class Producer:
         self._keys = site.keys
         self._check = check
         self._clock = clock
-        self._link = Link(site.url, "streamq:producer")
+        self._link = open_link(site.url, "streamq:producer")
         self._backlog = Backlog()
         self._room: asyncio.Event | None = None
         self._flusher: asyncio.Task[None] | None = None

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import RedisUnavailable, ServerUnfit, StreamqError
 from .clock import ServerClock
+from .dial import open_link
 from .faults import server_error
 from .keys import Keys, registry_key
 from .link import Command, Link, LinkDown, Refused, Reply, ReplyError, redacted
@@ -139,7 +140,7 @@ class Session:
         pause, again = 0.02, False
         async with self._slots:
             while True:
-                link = self._idle.pop() if self._idle else Link(self.store.url, "streamq")
+                link = self._idle.pop() if self._idle else open_link(self.store.url, "streamq")
                 try:
                     await link.connect()
                     await self._check_once(link)
@@ -219,7 +220,7 @@ class Waiters:
                 self._futures.pop(job_id, None)
 
     async def _read(self) -> None:
-        link = Link(self._store.url, "streamq:waiter")
+        link = open_link(self._store.url, "streamq:waiter")
         channel = self._store.keys.done + self.suffix.encode()
         try:
             while True:
