@@ -178,7 +178,7 @@ def keys() -> str:
 # -- scripts --------------------------------------------------------------------------------------------------
 
 _SECTION = re.compile(r"(?:^|(?<=[.\s]))(KEYS|ARGV|Reply|Errors|Replay|Fence|Order|Item): ")
-_CALL = re.compile(r"redis\.p?call\('(\w+)'(?:, '(GROUPS|CREATE|DELCONSUMER)')?")
+_CALL = re.compile(r"redis\.p?call\('(\w+)'(?:, '(GROUPS|CONSUMERS|CREATE|DELCONSUMER)')?")
 
 CONNECTION = ("ping", "info", "time", "client|setname", "client|setinfo", "evalsha", "script|load", "sadd")
 
@@ -238,10 +238,14 @@ ROLES = (
             "breaker",
             "schedule",
             "schedules",
+            "verify",
+            "slots",
+            "recover",
         ),
         (
             *("smembers", "xinfo|groups", "xpending", "xrange", "xrevrange", "zrange", "lrange", "ssubscribe"),
-            *("hget", "hgetall", "hmget", "hdel"),
+            *("hget", "hgetall", "hmget", "hdel", "hscan", "zscan", "zmscore", "scan", "exists", "xinfo|consumers"),
+            "config|get",
         ),
     ),
 )
@@ -413,6 +417,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Schedules", ("Scheduler", "ScheduleInfo")),
     ("Dead letters", ("DeadLetters", "DeadLetter", "Replayed")),
     ("Looking", ("Counts", "WorkerInfo")),
+    ("Verify and recover", ("Verification", "Finding", "Recovery", "Repair")),
     ("Elsewhere", ("QueueOptions", "HandlerOptions", "JobOptions", "ScheduleOptions", "StreamqError")),
 )
 ELSEWHERE = {

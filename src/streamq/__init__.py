@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .scheduler import Scheduler
     from .settings import QueueOptions
     from .timetable import ScheduleInfo, ScheduleOptions
+    from .verify import Finding, Recovery, Repair, Verification
     from .worker import Worker
 
 _HOMES = {
@@ -59,6 +60,7 @@ _HOMES = {
     "scheduler": ("Scheduler",),
     "settings": ("QueueOptions",),
     "timetable": ("ScheduleInfo", "ScheduleOptions"),
+    "verify": ("Finding", "Recovery", "Repair", "Verification"),
     "worker": ("Worker",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -84,6 +86,7 @@ __all__ = [
     "Explanation",
     "Exponential",
     "Fatal",
+    "Finding",
     "Fixed",
     "GateInfo",
     "Group",
@@ -104,6 +107,8 @@ __all__ = [
     "QueueOptions",
     "RateLimit",
     "RateLimited",
+    "Recovery",
+    "Repair",
     "Replayed",
     "Retry",
     "ScheduleInfo",
@@ -111,6 +116,7 @@ __all__ = [
     "Scheduler",
     "Snooze",
     "StreamqError",
+    "Verification",
     "Worker",
     "WorkerInfo",
     "current_context",

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import msgspec
 
+from . import verify as _verify
 from ._core import condition, gates, names, units
 from ._core import envelope as _wire
 from ._core import rules as _rules
@@ -25,6 +26,7 @@ from .dlq import DeadLetters
 from .errors import ConfigError
 from .explain import Explanation, explained
 from .limits import Deduplication, Limits, person
+from .verify import Recovery, Verification
 
 
 class Block:
@@ -147,6 +149,23 @@ class Controls(ABC):
         found = await desk.look(store, names.checked_text("job_id", job_id))
         return explained(job_id, found, await _store.explain(store, job_id, [gates.QUEUE]), await desk.counts(store))
 
+    # -- verify and recover -------------------------------------------------------------------------
+
+    async def verify(self, *, limit: int | None = None, examples: int = 5) -> Verification:
+        """Look at everything the queue keeps, page by page while it goes on, and say what is damaged. Reads only.
+
+        limit: most things of each sort to look at (None: all). examples: of each kind of damage.
+        """
+        return await _verify.verify(await self.stores(), limit=_limit(limit), examples=examples)
+
+    async def recover(self, *, apply: bool = False, limit: int | None = None) -> Recovery:
+        """Mend what `verify` finds; without ``apply`` say what would be done. Safe while workers run, and twice.
+
+        No job that still has its envelope is dropped: it waits again, and may run a second time. limit: as in `verify`.
+        Raises `VersionMismatch` for a queue of another protocol.
+        """
+        return await _verify.recover(await self.stores(), apply=apply, limit=_limit(limit))
+
     # -- drain and clean ----------------------------------------------------------------------------
 
     async def drain(self, *, include_delayed: bool = False) -> int:
@@ -185,6 +204,12 @@ class Controls(ABC):
         raise ConfigError(
             "state", str(state), 'clean takes "completed" or "dead"; cancelled and expired leave by result_ttl'
         )
+
+
+def _limit(limit: int | None) -> int:
+    if limit is not None and limit < 1:
+        raise ConfigError("limit", limit, "give a whole number from 1, or None for all")
+    return limit or 0
 
 
 def _gate(group: str | None, handler: str | None) -> str | None:

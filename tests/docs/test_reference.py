@@ -88,6 +88,8 @@ async def test_listed_permissions_are_enough(kind: ServerKind, fresh_server: Sta
         await operating.drain(include_delayed=True)
         await operating.dlq.purge()
         await operating.clean("completed")
+        assert (await operating.verify()).sound
+        assert (await operating.recover(apply=True)).repairs == []
         await schedule(declare("scheduler"), operating)
         await limit(producing, declare("worker"), operating)
 

@@ -195,6 +195,7 @@ async def test_a_connection_that_falls_silent_loses_and_doubles_nothing(
 
 
 async def test_three_lost_replies_in_a_row_make_no_double_job(server: Server, prefix: str) -> None:
+    load_scripts(server)  # or it is the word that the script is unknown which gets lost
     async with Proxy(server.socket) as proxy, Scene(server, proxy.url, prefix) as scene:
         rule = proxy.rule("enqueue", Fault.LOSE_REPLY, times=3)
         await scene.add(50)

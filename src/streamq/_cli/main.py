@@ -58,6 +58,9 @@ COMMANDS = {
     "drain": Place("control", "drain", "Remove what waits and has not started."),
     "bench": Place("bench", "bench", "Measure how fast this machine and that server are."),
     "health": Place("health", "health", "Tell whether all is well, as an exit code."),
+    "doctor": Place("doctor", "doctor", "Tell what to change about server, queues, workers and this machine."),
+    "verify": Place("verify", "verify", "Check that everything a queue keeps hangs together."),
+    "recover": Place("verify", "recover", "Mend what verify found; says first what it would do."),
 }
 ALIASES = {"enqueue": "send"}
 

@@ -23,6 +23,7 @@ def _flow(*parts: str) -> tuple[str, ...]:
 
 
 _FLOW = _flow("open", "rate", "spend", "gates", "record", "lines", "fair", "arrive", "leave", "save")
+_AUDIT = _flow("facts", "things", "books")
 
 # verb -> files put in front of it. Everything but what adds jobs may run while memory is short: it frees memory.
 VERBS: dict[str, tuple[str, ...]] = {
@@ -60,6 +61,9 @@ LINES: dict[str, tuple[str, ...]] = {
     "breaker": _PRELUDE + _FLOW,
     "fire": (*_PRELUDE, *_FLOW, *_flow("dedup", "arrival")),
     "explain": _PRELUDE + _FLOW,
+    "verify": (*_PRELUDE, *_FLOW, *_AUDIT),
+    "recover": (*_PRELUDE, *_FLOW, *_flow("stall"), *_AUDIT, *_flow("mend", "mend_lines")),
+    "slots": _PRELUDE + _FLOW,
 }
 _REFUSED_WHEN_FULL = frozenset({"enqueue", "replay", "fire"})
 
