@@ -87,7 +87,7 @@ class Proxy:
         self.is_refusing = False
         self._upstream = upstream
         self._tcp = tcp
-        self._chunk = chunk
+        self.chunk = chunk
         self._folder = Path(tempfile.mkdtemp(prefix="sq-", dir="/tmp"))
         self._server: asyncio.Server | None = None
         self._conversations: set[_Conversation] = set()
@@ -144,7 +144,7 @@ class Proxy:
         except OSError:
             _abort(writer)
             return
-        conversation = _Conversation(self, (reader, writer), (far_reader, far_writer), self._chunk)
+        conversation = _Conversation(self, (reader, writer), (far_reader, far_writer), self.chunk)
         self._conversations.add(conversation)
         try:
             await conversation.run()

@@ -1,33 +1,51 @@
-"""Explains every job of a chaos run from the ledgers and from what the server holds in the end."""
+"""Explains every job of a chaos run from the ledgers and from what the server holds in the end. Pure: no I/O."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from tests.chaos import ticks
+from tests.chaos.runs import REFUSED, Run, runs_of
+from tests.chaos.windows import FOR_EVER, Window, windows_of
 from tests.ledger import Line
 
+ENDS = frozenset("cCbex")
+"""Letters of the settlements that end a job; the others hand it back or put it off."""
 
-class Window(NamedTuple):
-    """A process that was away: killed (without end) or frozen."""
+RETURNED = {
+    "r": "retried by its handler",
+    "u": "handed back at stop",
+    "U": "handed back at stop",
+    "l": "held by a limit",
+    "v": "sent to its line",
+    "V": "sent to its line",
+    "p": "parked",
+    "P": "parked",
+}
 
-    kind: str
-    pid: int
-    since: float
-    until: float
+
+class Terms(NamedTuple):
+    """What was agreed: seconds of a lease and between two sweeps, stalls a job may have, seconds between two ticks."""
+
+    lease: float = 3.0
+    sweep: float = 2.0
+    max_stalls: int = 2
+    period: float = 0.0
 
 
-class Run(NamedTuple):
-    """One run of a job: its begin in a process, its effect and the answer to its settlement, as far as they came."""
+USUAL = Terms()
 
-    pid: int
-    start: float
-    attempt: int
-    stalls: int
-    effect: float | None
-    answer: str | None
+
+class Final(NamedTuple):
+    """What the server says in the end. ``completed``: ends by job id; ``dead``: reasons; ``stuck``: not settled."""
+
+    completed: Mapping[str, int] = {}
+    dead: Mapping[str, str] = {}
+    stuck: Sequence[str] = ()
+    leaks: Sequence[str] = ()
 
 
 class Recovery(NamedTuple):
@@ -37,135 +55,248 @@ class Recovery(NamedTuple):
     further: int
 
 
-class Report(NamedTuple):
-    """The findings. Everything but ``why`` and the figures must be empty."""
+class Verdict(NamedTuple):
+    """What became of the jobs. Everything from ``lost`` to ``crashed`` must be empty."""
 
     jobs: int
-    unknown: int
-    faults: Counter[str]
+    ambiguous: int
+    runs: int
+    excused: int
     lost: list[str]
     invented: list[str]
-    settled_twice: list[str]
-    dead: list[str]
-    why: Counter[str]
+    double_enqueue: list[str]
+    fence_broken: list[str]
     unexplained: list[str]
+    too_many_runs: list[str]
+    wrongly_dead: list[str]
+    stuck: list[str]
+    leaks: list[str]
+    slow: list[str]
+    early: list[str]
+    ticks_missing: list[str]
+    crashed: list[str]
+    why: Counter[str]
+    effects_twice: int
     recoveries: list[Recovery]
 
-    def table(self) -> str:
-        """The findings for people."""
-        faults = ", ".join(f"{count} {kind}" for kind, count in sorted(self.faults.items())) or "none"
-        again = ", ".join(f"{count} {reason}" for reason, count in self.why.most_common()) or "none"
-        seconds = sorted(one.seconds for one in self.recoveries)
-        recovery = (
-            f"{seconds[len(seconds) // 2]:.1f} s median, {seconds[-1]:.1f} s at most" if seconds else "none needed"
-        )
-        rows = [
-            ("jobs acknowledged", f"{self.jobs:,} (and {self.unknown:,} unknown)"),
-            ("faults", faults),
-            ("lost", str(len(self.lost))),
-            ("settled twice", str(len(self.settled_twice))),
-            ("dead letters", str(len(self.dead))),
-            ("run twice, and why", f"{self.why.total() + len(self.unexplained):,}: {again}"),
-            ("unexplained", str(len(self.unexplained))),
-            ("recovery after a kill or freeze", recovery),
-        ]
-        width = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
-
     @property
-    def is_clean(self) -> bool:
-        """Whether nothing was lost, invented, doubled or left unexplained."""
-        return not (self.lost or self.invented or self.settled_twice or self.unexplained)
+    def wrong(self) -> dict[str, list[str]]:
+        """The violated rules, with the jobs."""
+        fields = self._asdict()
+        names = Verdict._fields[Verdict._fields.index("lost") : Verdict._fields.index("crashed") + 1]
+        return {name: fields[name] for name in names if fields[name]}
 
 
-def check(lines: Sequence[Line], completed: Mapping[str, int], dead: Collection[str]) -> Report:
-    """Explain every job of ``lines``. ``completed``: how often the server counted an end, by job id.
+class _Told(NamedTuple):
+    """What producers and nemesis said of jobs."""
 
-    1. acknowledged: exactly one end; else it is lost, or settled twice. 2. unknown: one end at most. 3. accepted
-    settles that end a job: one. 4. each run beyond the first has a reason: the one before it ended in a retry, was
-    handed back, lost its lease, was refused by the fence, or its process was killed or frozen meanwhile.
+    acked: Mapping[str, Line]
+    ambiguous: frozenset[str]
+    expected_dead: frozenset[str]
+    cancelled: frozenset[str]
+    excused: Mapping[str, str]
+    tried: Mapping[str, Line]
+
+
+def check(lines: Sequence[Line], final: Final, terms: Terms = USUAL) -> Verdict:
+    """Classify every job. ``lines`` of all actors, oldest first.
+
+    1. Acknowledged: exactly one end, else it is lost. 2. Ambiguous: one end at most, else it was enqueued twice.
+    3. Accepted settlements that end a job: one, else the fence is broken. 4. Each further run has a reason. 5. No more
+    runs than retries, hand-backs and faults allow. 6. Dead only whom enough faults hit, or whom a handler kills. 7.
+    Nothing is left behind. 8. Jobs of the killed run again in time. 9. None starts early, no tick is missing or twice.
     """
-    acked = [line.job for line in lines if line.what == "ok"]
-    unknown = {line.job for line in lines if line.what == "unknown"}
-    accepted: Counter[str] = Counter()
-    for line in lines:
-        if line.what == "settled" and line.more["answer"] == "a" and line.more["verb"] not in {"r", "u", "p"}:
-            accepted[line.job] += 1
-    ended = {*completed, *dead}
-    twice = {job for job, count in completed.items() if count > 1} | (completed.keys() & set(dead))
-    twice |= {job for job, count in accepted.items() if count > 1}
-    windows = list(_windows(lines))
-    why: Counter[str] = Counter()
-    unexplained = list[str]()
-    recoveries = list[Recovery]()
-    for job, runs in _runs(lines).items():
-        for before, after in pairwise(runs):
-            reason, since = _reason(before, after, windows)
-            if reason is None:
-                unexplained.append(f"{job}: {before} then {after}")
-                continue
-            why[reason] += 1
-            if since is not None:
-                further = sum(1 for window in windows if since < window.since < after.start)
-                recoveries.append(Recovery(after.start - since, further))
-    return Report(
-        jobs=len(acked),
-        unknown=len(unknown),
-        faults=Counter(window.kind for window in windows),
-        lost=sorted(set(acked) - ended),
-        invented=sorted(ended - set(acked) - unknown),
-        settled_twice=sorted(twice),
-        dead=sorted(dead),
-        why=why,
+    told = _told(lines)
+    windows = windows_of(lines, terms.lease + 2 * terms.sweep)
+    runs = runs_of(lines)
+    accepted = _accepted(lines)
+    doubled = _doubled(accepted, final, told)
+    ended = final.completed.keys() | final.dead.keys() | accepted.keys() | told.cancelled
+    known = told.acked.keys() | told.ambiguous | told.expected_dead | told.excused.keys()
+    why, unexplained, recoveries, too_many = Counter[str](), list[str](), list[Recovery](), list[str]()
+    for job, found in runs.items():
+        far = _judge(job, found, windows, told, why, unexplained, recoveries)
+        if far is not None:
+            too_many.append(far)
+    return Verdict(
+        jobs=len(told.acked),
+        ambiguous=len(told.ambiguous),
+        runs=sum(len(found) for found in runs.values()),
+        excused=len(told.excused.keys() & told.tried.keys()),
+        lost=sorted(told.acked.keys() - ended - told.excused.keys() - set(final.stuck)),
+        invented=sorted(one for one in ended - known if not ticks.is_tick(one) and not one.startswith("raw-")),
+        double_enqueue=sorted(job for job, places in doubled.items() if places > 1),
+        fence_broken=sorted({job for job, places in doubled.items() if places <= 1} | _outdated(runs, told)),
         unexplained=unexplained,
+        too_many_runs=too_many,
+        wrongly_dead=_wrongly_dead(final, told, runs, windows, terms),
+        stuck=sorted(final.stuck),
+        leaks=list(final.leaks),
+        slow=[
+            f"{one.seconds:.1f} s with {one.further} further faults"
+            for one in recoveries
+            if one.seconds > (terms.lease + terms.sweep) * (1 + one.further) + 1
+        ],
+        early=_early(told, runs, windows),
+        ticks_missing=ticks.missing(final.completed, lines, windows, terms.period),
+        crashed=[f"{line.more['name']}: {line.more['said']}" for line in lines if line.what == "crashed"],
+        why=why,
+        effects_twice=sum(1 for found in runs.values() if sum(run.effect is not None for run in found) > 1),
         recoveries=recoveries,
     )
 
 
-def _windows(lines: Sequence[Line]) -> Iterator[Window]:
-    thawed = {(line.more["pid"], line.at) for line in lines if line.what == "thawed"}
+def _told(lines: Sequence[Line]) -> _Told:
+    answered: dict[str, set[str]] = defaultdict(set)
+    acked, tried = dict[str, Line](), dict[str, Line]()
+    excused = dict[str, str]()
     for line in lines:
-        if line.what == "killed":
-            yield Window("killed", line.more["pid"], line.at, float("inf"))
-        elif line.what == "frozen":
-            ends = [at for pid, at in thawed if pid == line.more["pid"] and at > line.at]
-            yield Window("frozen", line.more["pid"], line.at, min(ends, default=float("inf")))
+        if line.what == "ok":
+            acked[line.job] = line
+        if line.what == "try":
+            tried[line.job] = line
+        if line.what in {"ok", "unknown", "unsent", "refused", "doomed", "cancelled"}:
+            answered[line.what].add(line.job)
+        if line.what in {"wiped", "torn"}:
+            excused |= dict.fromkeys(line.more["jobs"], line.what)
+    settled = answered["ok"] | answered["unsent"] | answered["refused"] | answered["doomed"]
+    return _Told(
+        acked=acked,
+        ambiguous=frozenset((tried.keys() | answered["unknown"]) - settled),
+        expected_dead=frozenset(answered["doomed"]),
+        cancelled=frozenset(answered["cancelled"]),
+        excused=excused,
+        tried=tried,
+    )
 
 
-def _runs(lines: Sequence[Line]) -> dict[str, list[Run]]:
-    """Runs of each job in the order of their starts; effects and answers belong to the run of their process."""
-    runs: dict[str, list[Run]] = defaultdict(list)
+def _accepted(lines: Sequence[Line]) -> dict[str, list[str]]:
+    """Places (lane and entry) of the accepted settlements that ended a job."""
+    found: dict[str, list[str]] = defaultdict(list)
     for line in lines:
-        known = runs[line.job]
-        if line.what == "start":
-            known.append(Run(line.pid, line.at, line.more["attempt"], line.more["stalls"], None, None))
-            continue
-        mine = [at for at, run in enumerate(known) if run.pid == line.pid and run.answer is None]
-        if not mine:
-            continue
-        at = mine[0] if line.what in {"settled", "lost"} else mine[-1]
-        if line.what == "effect":
-            known[at] = known[at]._replace(effect=line.at)
-        elif line.what == "settled":
-            answer = line.more["answer"]
-            known[at] = known[at]._replace(answer=line.more["verb"] if answer == "a" else answer)
-        elif line.what == "lost":
-            known[at] = known[at]._replace(answer="lost")
-    return {job: found for job, found in runs.items() if found}
+        if line.what == "settled" and line.more["answer"] == "a" and line.more["verb"] in ENDS:
+            found[line.job].append(str(line.more.get("token", "")).partition(":")[0])
+    return found
 
 
-def _reason(before: Run, after: Run, windows: Sequence[Window]) -> tuple[str | None, float | None]:
+def _doubled(accepted: Mapping[str, Sequence[str]], final: Final, told: _Told) -> dict[str, int]:
+    """Jobs that ended more than once -> in how many places."""
+    found = {job: len(set(places)) for job, places in accepted.items() if len(places) > 1}
+    found |= {job: found.get(job, 1) for job, count in final.completed.items() if count > 1}
+    found |= {job: found.get(job, 1) for job in final.completed.keys() & final.dead.keys()}
+    return {job: places for job, places in found.items() if job not in told.excused}
+
+
+def _outdated(runs: Mapping[str, Sequence[Run]], told: _Told) -> set[str]:
+    """Return jobs of which a settlement was accepted after somebody else had begun a later take of the same entry."""
+    found: set[str] = set()
+    for job, some in runs.items():
+        for run in some:
+            if run.told is None or run.answer in REFUSED or job in told.excused:
+                continue
+            later = (one for one in some if one.hop == run.hop and one.take > run.take)
+            if any(one.start < run.told for one in later):
+                found.add(job)
+    return found
+
+
+def _judge(
+    job: str,
+    found: Sequence[Run],
+    windows: Sequence[Window],
+    told: _Told,
+    why: Counter[str],
+    unexplained: list[str],
+    recoveries: list[Recovery],
+) -> str | None:
+    """Explain each run beyond the first; returns a complaint when there are more runs than rule 5 allows."""
+    allowed = 1 + sum(1 for run in found if run.answer in RETURNED)
+    for before, after in pairwise(found):
+        reason, since = _reason(job, before, after, windows, told)
+        if reason is None:
+            unexplained.append(f"{job}: {before} then {after}")
+            continue
+        why[reason] += 1
+        if since is not None:
+            further = sum(1 for one in windows if one.explains and since < one.since < after.start)
+            recoveries.append(Recovery(after.start - since, further))
+    if len(found) <= allowed or job in told.excused:
+        return None
+    allowed += sum(1 for one in windows if one.explains and one.overlaps(found[0].start, found[-1].start))
+    return None if len(found) <= allowed else f"{job}: {len(found)} runs, {allowed} allowed"
+
+
+def _reason(
+    job: str, before: Run, after: Run, windows: Sequence[Window], told: _Told
+) -> tuple[str | None, float | None]:
     """Return why a job ran again, and since when its first worker was away."""
-    if before.answer in {"r", "u"}:
-        return {"r": "retried by its handler", "u": "handed back at stop"}[before.answer], None
-    for window in windows:
-        # The fault must fall between the start of the first run and that of the second.
-        if window.pid == before.pid and before.start <= window.until and window.since <= after.start:
+    if before.answer in RETURNED:
+        return RETURNED[before.answer], None
+    away = _away(before, after, windows)
+    if away is not None:
+        return away
+    if job in told.excused:
+        return f"{told.excused[job]} with the server's data", None
+    return _refused(before, after, windows), None
+
+
+def _away(before: Run, after: Run, windows: Sequence[Window]) -> tuple[str, float | None] | None:
+    """Return what befell the process of the first run between its start and that of the second, and since when."""
+    mine = [window for window in windows if window.pid == before.pid]
+    for window in mine:
+        if window.overlaps(before.start, after.start):
             if window.kind == "killed":
-                done = "after its effect" if before.effect is not None else "in its run"
-                return f"worker killed {done}", window.since
-            if before.answer in {"l", "g", "lost"} or window.until == float("inf"):
+                phase = "after its effect" if before.effect is not None else "in its run"
+                return f"worker killed {phase}", window.since
+            if window.kind == "frozen" and (before.answer in REFUSED or window.until == FOR_EVER):
                 return "worker frozen beyond its lease", window.since
-    if before.answer == "lost" and any(w.pid == before.pid and w.until <= before.start for w in windows):
+    if before.answer == "lost" and any(one.kind == "frozen" and one.until <= before.start for one in mine):
         return "lease lost by a worker just thawed", None
-    return None, None
+    return None
+
+
+def _refused(before: Run, after: Run, windows: Sequence[Window]) -> str | None:
+    """Return which fault of all cost one of the two the lease: he was told so, the fence held."""
+    ended = any(one.kind == "stopped" and one.pid == before.pid and one.since <= after.start for one in windows)
+    if not (before.answer in REFUSED or after.answer in REFUSED or (before.answer is None and ended)):
+        return None
+    for window in windows:
+        if window.pid == 0 and window.explains and window.overlaps(before.start, after.start):
+            return f"lease lost: {window.kind}"
+    return None
+
+
+def _wrongly_dead(
+    final: Final, told: _Told, runs: Mapping[str, Sequence[Run]], windows: Sequence[Window], terms: Terms
+) -> list[str]:
+    """Return dead letters that nothing explains, and runs that should not have been."""
+    wrong = [
+        f"{job}: a run with {run.stalls} stalls"
+        for job, found in runs.items()
+        for run in found
+        if run.stalls > terms.max_stalls
+    ]
+    for job, reason in final.dead.items():
+        if job in told.expected_dead or job.startswith("raw-"):
+            continue
+        enqueued = told.acked.get(job) or told.tried.get(job)
+        since = enqueued.at if enqueued is not None else 0.0
+        last = max([since, *(run.start for run in runs.get(job, ()))]) + terms.lease + 2 * terms.sweep
+        faults = sum(1 for one in windows if one.explains and one.overlaps(since, last))
+        if reason != "stalled" or faults <= terms.max_stalls:
+            wrong.append(f"{job}: {reason}, with {faults} faults since it was enqueued")
+    return wrong + [f"{job}: not dead" for job in sorted(told.expected_dead - final.dead.keys() - told.excused.keys())]
+
+
+def _early(told: _Told, runs: Mapping[str, Sequence[Run]], windows: Sequence[Window]) -> list[str]:
+    """Return jobs that started before they were due; by the wall clock, so not while the server's was moved."""
+    found: list[str] = []
+    for job, line in told.tried.items():
+        due = line.more.get("due")
+        if due is None or job not in runs:
+            continue
+        first = runs[job][0]
+        moved = any(w.kind.startswith("clock") and w.overlaps(line.at, first.start) for w in windows)
+        if first.wall < due - 0.002 and not moved:
+            found.append(f"{job}: {due - first.wall:.3f} s early")
+    return found

@@ -1,4 +1,4 @@
-"""Worker processes under the tests' hands: started, killed, frozen, thawed, and stopped by their process ids."""
+"""Processes under the tests' hands: started, killed, frozen, thawed, and stopped by their process ids."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,20 +19,32 @@ from tests.ledger import Ledger, Line, Reader
 
 ROOT = Path(__file__).parents[2]
 
+WORKER = "tests.chaos.actor"
+
 
 class Crew:
-    """Some worker processes of one queue, and everybody's ledger."""
+    """Some worker processes of one queue, perhaps producers and schedulers, and everybody's ledger.
 
-    def __init__(self, url: str, prefix: str, *, lease: float = 3.0, concurrency: int = 10) -> None:
+    ``lines``: whether they know that groups of the queue have a bound.
+    """
+
+    def __init__(
+        self, url: str, prefix: str, *, lease: float = 3.0, concurrency: int = 10, lines: bool = False
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sq-ledger-"))
         self.nemesis = Ledger(self.folder, "nemesis")
         self._reader = Reader(self.folder)
         self._ledgers: list[Ledger] = []
         self._lines: list[Line] = []
+        self._polling = threading.Lock()
+        self._ready: set[int] = set()
+        self._begun: dict[str, list[int]] = defaultdict(list)
         self._starts: Counter[int] = Counter()
         self._held: dict[int, set[str]] = defaultdict(set)
-        self._options = ["--url", url, "--prefix", prefix, "--ledger", str(self.folder)]
-        self._options += ["--lease", str(lease), "--concurrency", str(concurrency)]
+        self._accepted = 0
+        self._url = url
+        self._common = ["--prefix", prefix, "--ledger", str(self.folder), *(["--lines"] if lines else [])]
+        self._options = ["--lease", str(lease), "--concurrency", str(concurrency)]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._errors: dict[str, Path] = {}
 
@@ -64,42 +77,86 @@ class Crew:
         return sorted(self._lines, key=lambda line: line.at)
 
     def _poll(self) -> None:
-        for line in self._reader.new():
-            self._lines.append(line)
-            if line.what == "start":
-                self._starts[line.pid] += 1
-                self._held[line.pid].add(line.job)
-            elif line.what in {"settled", "lost"}:
-                self._held[line.pid].discard(line.job)
+        with self._polling:  # the nemesis waits in threads
+            for line in self._reader.new():
+                self._lines.append(line)
+                if line.what == "ready":
+                    self._ready.add(line.pid)
+                elif line.what == "start":
+                    self._begun[line.job].append(line.pid)
+                    self._starts[line.pid] += 1
+                    self._held[line.pid].add(line.job)
+                elif line.what in {"settled", "lost"}:
+                    self._held[line.pid].discard(line.job)
+                    self._accepted += line.what == "settled" and line.more["answer"] == "a"
+
+    def done(self) -> int:
+        """How many settlements were accepted so far."""
+        self._poll()
+        return self._accepted
+
+    def began(self, job: str) -> int:
+        """How many runs of a job have begun."""
+        self._poll()
+        return len(self._begun.get(job, ()))
+
+    def runner(self, job: str) -> str:
+        """Name of the process that began a job last; '' if it is not there any more."""
+        pids = self._begun.get(job, [0])
+        return next((name for name, one in list(self._processes.items()) if one.pid == pids[-1]), "")
+
+    def names(self, beginning: str = "") -> list[str]:
+        """Names of the processes that were started and not killed or stopped."""
+        return [name for name in list(self._processes) if name.startswith(beginning)]
+
+    def is_up(self, name: str) -> bool:
+        """Whether a process has said that it is ready, and still runs."""
+        self._poll()
+        process = self._processes.get(name)
+        return process is not None and process.poll() is None and process.pid in self._ready
 
     def pid(self, name: str) -> int:
         """Process id of a worker."""
         return self._processes[name].pid
 
-    def start(self, *names: str) -> None:
-        """Start workers and wait until they are ready."""
+    def start(self, *names: str, options: Sequence[str] = (), url: str = "") -> None:
+        """Start workers and wait until they are ready; ``url`` if not the crew's."""
         for name in names:
-            errors = self.folder / f"{name}.err"
-            with errors.open("ab") as sink:
-                self._processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "tests.chaos.actor", "--name", name, *self._options],
-                    cwd=ROOT,
-                    env={**os.environ, "PYTHONPATH": str(ROOT)},
-                    stdin=subprocess.DEVNULL,
-                    stdout=sink,
-                    stderr=sink,
-                )
-            self._errors[name] = errors
+            self.launch(name, WORKER, *self._options, *options, url=url)
+        self.wait_ready(*names)
+
+    def launch(self, name: str, module: str, *options: str, url: str = "") -> None:
+        """Start a process; does not wait for it."""
+        errors = self.folder / f"{name}.err"
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        command = [sys.executable, "-m", module, "--name", name, "--url", url or self._url, *self._common, *options]
+        with errors.open("ab") as sink:
+            self._processes[name] = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": path},
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+            )
+        self._errors[name] = errors
+
+    def wait_ready(self, *names: str) -> None:
+        """Wait until these processes say that they are ready."""
         pids = {self.pid(name) for name in names}
-        self.wait(lambda: pids <= {line.pid for line in self.lines() if line.what == "ready"}, f"{names} ready")
+
+        def are_ready() -> bool:
+            self._poll()
+            return pids <= self._ready
+
+        self.wait(are_ready, f"{names} ready")
 
     def kill(self, name: str) -> None:
         """SIGKILL a worker."""
-        process = self._processes[name]
+        process = self._processes.pop(name)
         process.kill()
         process.wait()
         self.nemesis.write("killed", pid=process.pid)
-        del self._processes[name]
 
     def freeze(self, name: str) -> None:
         """SIGSTOP a worker."""
@@ -111,6 +168,11 @@ class Crew:
         self.nemesis.write("thawed", pid=self.pid(name))
         self._processes[name].send_signal(signal.SIGCONT)
 
+    def tell(self, name: str, what: str) -> None:
+        """Put a word into a process's file and wake it by SIGUSR1."""
+        (self.folder / f"{name}.doom").write_text(what, "utf-8")
+        self._processes[name].send_signal(signal.SIGUSR1)
+
     def died(self, name: str) -> bool:
         """Whether a worker's process ended by itself; noted as killed."""
         process = self._processes[name]
@@ -119,12 +181,34 @@ class Crew:
         self.nemesis.write("killed", pid=process.pid)
         return True
 
+    def ended(self, name: str) -> int | None:
+        """How a process ended; None while it runs, or when it was taken off the list."""
+        process = self._processes.get(name)
+        return None if process is None else process.poll()
+
+    def retire(self, name: str, seconds: float = 20.0) -> None:
+        """SIGTERM one process, wait for its end and forget it."""
+        process = self._processes.pop(name)
+        self.nemesis.write("stopped", pid=process.pid)
+        process.terminate()
+        code = process.wait(seconds)
+        if code == -signal.SIGKILL:  # by the job it ran
+            self.nemesis.write("killed", pid=process.pid)
+            return
+        assert code == 0, f"{name} ended with {code}:\n{self.errors(name)}"
+
+    def forget(self, name: str) -> None:
+        """Take a process that has ended off the list."""
+        self._processes.pop(name).wait()
+
     def stop(self) -> None:
-        """End all workers in good order."""
+        """End all processes in good order."""
         for process in self._processes.values():
+            self.nemesis.write("stopped", pid=process.pid)
             process.terminate()
         for name, process in self._processes.items():
             assert process.wait(20) == 0, f"{name} ended with {process.returncode}:\n{self.errors(name)}"
+        self._processes.clear()
 
     def errors(self, name: str) -> str:
         """What a worker wrote to its standard error."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -515,6 +516,9 @@ def envelope(**changes: Any) -> bytes:
     return msgspec.msgpack.encode({**fields, **changes})
 
 
+BOMB = zlib.compress(b"\0" * 10_000_000, 9)
+MALFORMED_HEADER = b"\x82\xa1n\xa5plain\xa2hd\x81\xa1a\xa2\xff\xfe"
+
 GARBAGE: list[tuple[str, list[bytes], str]] = [
     ("no fields of ours", [b"hello", b"world"], "fields j and d are missing"),
     ("no envelope", [b"j", b"g1"], "fields j and d are missing"),
@@ -538,6 +542,18 @@ GARBAGE: list[tuple[str, list[bytes], str]] = [
     ("arguments that are no map", [b"j", b"g11", b"d", envelope(a=[1, 2])], "invalid payload"),
     ("arguments that do not fit", [b"j", b"g12", b"d", envelope(a={"n": "text"})], "invalid payload"),
     ("2 MB of arguments", [b"j", b"g13", b"d", envelope(a={"n": "x" * 2_000_000})], "invalid payload"),
+    ("a million levels", [b"j", b"g17", b"d", nested(1_000_000)], "undecodable envelope"),
+    ("a million maps in each other", [b"j", b"g18", b"d", b"\x81\xa1a" * 1_000_000 + b"\xc0"], "undecodable envelope"),
+    ("10 kB that would be 10 MB", [b"j", b"g19", b"d", BOMB], "undecodable envelope"),
+    ("arguments that would be 10 MB", [b"j", b"g20", b"d", envelope(a={"n": BOMB})], "invalid payload"),
+    ("a list that says it has 4 billion items", [b"j", b"g21", b"d", b"\xdd\xff\xff\xff\xff"], "undecodable envelope"),
+    ("a text that says it has 4 GB", [b"j", b"g22", b"d", b"\x81\xa1n\xdb\xff\xff\xff\xff"], "undecodable envelope"),
+    ("headers that are no texts", [b"j", b"g23", b"d", envelope(hd={"a": 1})], "undecodable envelope"),
+    ("headers that are no map", [b"j", b"g24", b"d", envelope(hd=["a"])], "undecodable envelope"),
+    ("a header that is not UTF-8", [b"j", b"g25", b"d", MALFORMED_HEADER], "undecodable envelope"),
+    ("a version that is no number", [b"j", b"g26", b"d", envelope(v="two")], "undecodable envelope"),
+    ("a history that is none", [b"j", b"g27", b"d", envelope(er="none")], "undecodable envelope"),
+    ("an extension type", [b"j", b"g28", b"d", b"\xc7\x04\x05evil"], "undecodable envelope"),
 ]
 
 
@@ -568,6 +584,7 @@ PARKED: list[tuple[str, bytes, str]] = [
     ("a newer version", envelope(v=2), "~v2"),
     ("a newer version of another shape", envelope(v=7, k="three", a=[1]), "~v7"),
     ("an unknown name", envelope(n="nobody"), "nobody"),
+    ("the newest version there can be", envelope(v=2**63), f"~v{2**63}"),
 ]
 
 
@@ -641,3 +658,72 @@ async def test_a_foreign_entry_that_looks_like_a_job_runs(server: Server, prefix
             await until(lambda: not scene.entries(), "gone")
         assert scene.ledger.effects["foreign"] == 1
         assert not scene.unsettled()
+
+
+MEGABYTES: list[tuple[str, bytes, str]] = [
+    ("nothing", b"\x00" * 64 * 1024 * 1024, "undecodable envelope"),
+    ("arguments", envelope(a={"n": "x" * 64 * 1024 * 1024}), "invalid payload"),
+]
+
+
+@pytest.mark.parametrize(("_", "body", "reason"), MEGABYTES, ids=[bad[0] for bad in MEGABYTES])
+async def test_64_megabytes(_: str, body: bytes, reason: str, server: Server, prefix: str) -> None:
+    """A hundred times what any streamq lets through: a dead letter, and the worker goes on."""
+    async with Scene(server, server.url, prefix) as scene:
+        server.command("XADD", scene.keys.lanes[2], "*", "j", "huge", "d", body)
+        async with scene.worker(lease=15):
+            await scene.add(3)
+            await scene.settled(seconds=30)
+            await scene.add(3)
+            await scene.settled()
+        assert scene.dead().keys() == {"huge"}
+        assert reason in scene.dead()["huge"]
+        scene.check(also_dead=["huge"])
+        scene.check_runs()
+        assert await scene.queue.dlq.purge() == 1
+
+
+HEADERS: list[tuple[str, dict[str, str]]] = [
+    ("one of a megabyte", {"a": "x" * 1_000_000}),
+    ("a hundred thousand", {f"h{n}": "v" for n in range(100_000)}),
+]
+
+
+@pytest.mark.parametrize(("_", "headers"), HEADERS, ids=[bad[0] for bad in HEADERS])
+@pytest.mark.parametrize("name", ["plain", "doomed", "nobody"])
+async def test_megabytes_of_headers(_: str, headers: dict[str, str], name: str, server: Server, prefix: str) -> None:
+    """Foreign, for no producer of ours sends so many: they travel with their job, wherever it goes."""
+    async with Scene(server, server.url, prefix) as scene:
+
+        @scene.queue.handler("doomed", max_attempts=1)
+        async def doomed(n: int) -> None:
+            raise RuntimeError("doomed")
+
+        entry = server.command("XADD", scene.keys.lanes[2], "*", "j", "strange", "d", envelope(n=name, hd=headers))
+        server.command("HSET", scene.keys.index, "strange", b"2%b:0" % entry)
+        async with scene.worker():
+            await scene.add(3)
+            await until(lambda: not scene.entries() and scene.unsettled() <= (name == "nobody"), "all ended")
+        job = await scene.queue.job("strange")
+        assert job is not None
+        assert str(await job.state()) == {"plain": "completed", "doomed": "dead", "nobody": "parked"}[name]
+        if name == "doomed":
+            assert (await job.info()).headers == headers
+            assert [letter.reason async for letter in scene.queue.dlq.list()] == ["attempts exhausted"]
+        if name == "nobody":
+            assert await job.cancel()
+
+
+async def test_garbage_among_the_delayed(server: Server, prefix: str) -> None:
+    """What was promoted is looked at as anything else that comes in a lane."""
+    async with Scene(server, server.url, prefix) as scene:
+        await scene.add(3, delay=0.2)
+        for n, body in enumerate((b"\xc1garbage", nested(10_000), b"")):
+            server.command("HSET", scene.keys.bodies, f"d{n}", body)
+            server.command("HSET", scene.keys.index, f"d{n}", "d2")
+            server.command("ZADD", scene.keys.delayed, 1, f"d{n}")
+        async with scene.worker():
+            await scene.settled(seconds=8)
+        assert set(scene.dead()) == {"d0", "d1", "d2"}
+        scene.check(also_dead=["d0", "d1", "d2"])
+        scene.check_runs()

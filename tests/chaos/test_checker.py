@@ -1,0 +1,333 @@
+"""The checker against histories made by hand: one for every verdict, each wrong in one way. No server, no processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.checker import Final, Terms, Verdict, check
+from tests.chaos.report import Report, added, load_all, page, table
+from tests.chaos.run import seeds_of
+from tests.ledger import Line
+
+TERMS = Terms(lease=3.0, sweep=2.0, max_stalls=2, period=1.0)
+WALL = 1_795_000_000.0
+"""The wall clock when the monotonic one says zero."""
+
+
+class History:
+    """A ledger in the making; times in seconds."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self._faults = 0
+
+    def say(self, at: float, pid: int, what: str, job: str = "", /, **more: object) -> History:
+        self.lines.append(Line(at, pid, what, job, dict(more)))
+        return self
+
+    def sent(self, job: str, at: float = 0.0, answer: str = "ok", **more: object) -> History:
+        self.say(at, 1, "try", job, **more)
+        return self.say(at + 0.01, 1, answer, job) if answer else self
+
+    def start(self, job: str, at: float, pid: int, **more: object) -> History:
+        facts: dict[str, object] = {"attempt": 1, "stalls": 0, "fence": 0, "wall": WALL + at}
+        return self.say(at, pid, "start", job, **{**facts, **more})
+
+    def effect(self, job: str, at: float, pid: int) -> History:
+        return self.say(at, pid, "effect", job)
+
+    def settled(
+        self, job: str, at: float, pid: int, answer: str = "a", verb: str = "c", place: str = "21-0", take: int = 0
+    ) -> History:
+        return self.say(at, pid, "settled", job, verb=verb, answer=answer, token=f"{place}:{take}")
+
+    def lost(self, job: str, at: float, pid: int, take: int = 0) -> History:
+        return self.say(at, pid, "lost", job, token=f"21-0:{take}")
+
+    def run(self, job: str, at: float, pid: int, answer: str = "a", place: str = "21-0") -> History:
+        """A whole run of 0.1 s."""
+        return self.start(job, at, pid).effect(job, at + 0.1, pid).settled(job, at + 0.11, pid, answer, place=place)
+
+    def fault(self, kind: str, since: float, until: float, *, explains: bool = True) -> History:
+        self._faults += 1
+        self.say(since, 9, "fault", n=self._faults, kind=kind, explains=explains, wall=WALL + since)
+        return self.say(until, 9, "healed", n=self._faults)
+
+    def judge(self, completed: dict[str, int] | None = None, **final: Any) -> Verdict:
+        lines = sorted(self.lines, key=lambda line: line.at)
+        return check(lines, Final(completed=completed or {}, **final), TERMS)
+
+
+def test_a_job_that_ran_once() -> None:
+    verdict = History().sent("a").run("a", 1, 10).judge({"a": 1})
+    assert verdict.wrong == {}
+    assert (verdict.jobs, verdict.runs, verdict.ambiguous) == (1, 1, 0)
+
+
+# -- 1 and 2: enqueues ------------------------------------------------------------------------------------
+
+
+def test_acknowledged_and_lost() -> None:
+    assert History().sent("a").sent("b").run("b", 1, 10).judge({"b": 1}).wrong == {"lost": ["a"]}
+
+
+def test_acknowledged_and_still_there_is_stuck_not_lost() -> None:
+    assert History().sent("a").judge(stuck=["a"]).wrong == {"stuck": ["a"]}
+
+
+def test_acknowledged_and_cancelled_is_an_end() -> None:
+    assert History().sent("a").say(1, 1, "cancelled", "a").judge().wrong == {}
+
+
+@pytest.mark.parametrize("answer", ["unknown", ""])
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_ambiguous_enqueue_may_have_made_a_job_or_not(answer: str, *, exists: bool) -> None:
+    history = History().sent("a", answer=answer)
+    verdict = history.run("a", 1, 10).judge({"a": 1}) if exists else history.judge()
+    assert verdict.wrong == {}
+    assert verdict.ambiguous == 1
+
+
+def test_an_ambiguous_enqueue_that_made_two() -> None:
+    history = History().sent("a", answer="unknown")
+    history.run("a", 1, 10, place="21-0").run("a", 2, 11, place="22-0")
+    wrong = history.judge({"a": 2}).wrong
+    assert wrong["double_enqueue"] == ["a"]
+    assert "unexplained" in wrong
+
+
+@pytest.mark.parametrize("answer", ["unsent", "refused"])
+def test_what_was_not_enqueued_must_not_exist(answer: str) -> None:
+    history = History().sent("a", answer=answer)
+    assert history.judge().wrong == {}
+    assert history.run("a", 1, 10).judge({"a": 1}).wrong == {"invented": ["a"]}
+
+
+def test_a_job_of_nobody() -> None:
+    assert History().judge({"a": 1}).wrong == {"invented": ["a"]}
+
+
+# -- 3: the fence -----------------------------------------------------------------------------------------
+
+
+def test_two_accepted_settlements_of_one_entry() -> None:
+    history = History().sent("a").run("a", 1, 10).start("a", 1.05, 11).settled("a", 2, 11)
+    assert history.judge({"a": 1}).wrong["fence_broken"] == ["a"]
+
+
+def test_a_settlement_under_a_token_that_was_outdated() -> None:
+    """The zombie's was accepted, his successor's refused: one end, and the fence is broken all the same."""
+    history = History().sent("a").start("a", 1, 10).say(2, 9, "frozen", pid=10).say(7, 9, "thawed", pid=10)
+    history.start("a", 6, 11, fence=1).lost("a", 7.05, 10).settled("a", 7.1, 10).settled("a", 8, 11, "g", take=1)
+    assert history.judge({"a": 1}).wrong["fence_broken"] == ["a"]
+
+
+def test_two_ends_that_the_server_counted() -> None:
+    assert History().sent("a").run("a", 1, 10).judge({"a": 2}).wrong == {"fence_broken": ["a"]}
+
+
+def test_completed_and_dead() -> None:
+    history = History().sent("a").run("a", 1, 10).say(0, 1, "doomed", "a")
+    assert history.judge({"a": 1}, dead={"a": "stalled"}).wrong == {"fence_broken": ["a"]}
+
+
+def test_a_refused_settlement_is_none() -> None:
+    history = History().sent("a").start("a", 1, 10).say(2, 9, "frozen", pid=10).say(9, 9, "thawed", pid=10)
+    history.run("a", 7, 11).settled("a", 9.1, 10, "l")
+    verdict = history.judge({"a": 1})
+    assert verdict.wrong == {}
+    assert verdict.why == {"worker frozen beyond its lease": 1}
+
+
+# -- 4: every further run has a reason --------------------------------------------------------------------
+
+
+def test_a_run_for_no_reason() -> None:
+    history = History().sent("a").start("a", 1, 10).run("a", 2, 11)
+    assert list(history.judge({"a": 1}).wrong) == ["unexplained", "too_many_runs"]
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_killed_worker(*, done: bool) -> None:
+    history = History().sent("a").start("a", 1, 10).say(2, 9, "killed", pid=10).run("a", 6, 11)
+    if done:
+        history.effect("a", 1.5, 10)
+    verdict = history.judge({"a": 1})
+    assert verdict.wrong == {}
+    assert verdict.why == {f"worker killed {'after its effect' if done else 'in its run'}": 1}
+    assert verdict.effects_twice == done
+    assert [one.seconds for one in verdict.recoveries] == [4.0]
+
+
+def test_a_worker_killed_after_the_second_run_began_explains_nothing() -> None:
+    history = History().sent("a").start("a", 1, 10).run("a", 2, 11).say(3, 9, "killed", pid=10)
+    assert "unexplained" in history.judge({"a": 1}).wrong
+
+
+def test_a_retry_and_a_hand_back() -> None:
+    history = History().sent("a").start("a", 1, 10).settled("a", 1.1, 10, verb="r")
+    history.start("a", 2, 10).settled("a", 2.1, 10, verb="U").run("a", 3, 11)
+    verdict = history.judge({"a": 1})
+    assert verdict.wrong == {}
+    assert verdict.why == {"retried by its handler": 1, "handed back at stop": 1}
+
+
+def test_a_fault_of_all_explains_a_run_that_was_refused() -> None:
+    history = History().sent("a").fault("partition", 2, 5).start("a", 1, 10).lost("a", 5, 10)
+    verdict = history.run("a", 7, 11).judge({"a": 1})
+    assert verdict.wrong == {}
+    assert verdict.why == {"lease lost: partition": 1}
+
+
+def test_a_fault_of_all_explains_nothing_when_nobody_was_refused() -> None:
+    history = History().sent("a").fault("partition", 2, 5).run("a", 1, 10).start("a", 7, 11)
+    assert "unexplained" in history.judge({"a": 1}).wrong
+
+
+def test_a_fault_that_cannot_cost_a_lease_explains_nothing() -> None:
+    history = History().sent("a").fault("event loop blocked beyond the lease", 2, 5, explains=False)
+    history.start("a", 1, 10).lost("a", 5, 10).run("a", 7, 11)
+    assert "unexplained" in history.judge({"a": 1}).wrong
+
+
+def test_a_fault_long_ago_explains_nothing() -> None:
+    history = History().sent("a").fault("partition", 2, 5).start("a", 20, 10).lost("a", 21, 10)
+    assert "unexplained" in history.run("a", 22, 11).judge({"a": 1}).wrong
+
+
+def test_an_answer_belongs_to_the_run_of_its_take() -> None:
+    """A worker has a job twice: handed back by a reconnect, the first run was refused."""
+    history = History().sent("a").fault("reply lost", 0, 1).start("a", 1, 10, fence=0).start("a", 2, 10, fence=1)
+    history.settled("a", 3, 10, take=1).settled("a", 4, 10, "l")
+    assert history.judge({"a": 1}).wrong == {}
+
+
+# -- 5 and 6: how many runs, how many stalls --------------------------------------------------------------
+
+
+def test_more_runs_than_faults() -> None:
+    history = History().sent("a").say(1, 9, "frozen", pid=10).say(4, 9, "thawed", pid=10)
+    history.start("a", 0.5, 10).lost("a", 3.9, 10)
+    history.start("a", 2, 10).lost("a", 3.95, 10).run("a", 3, 11)
+    assert list(history.judge({"a": 1}).wrong) == ["too_many_runs"]
+
+
+def test_dead_without_enough_faults() -> None:
+    history = History().sent("a").start("a", 1, 10).say(2, 9, "killed", pid=10)
+    assert list(history.judge(dead={"a": "stalled"}).wrong) == ["wrongly_dead"]
+
+
+def test_dead_after_three_kills() -> None:
+    history = History().sent("a")
+    for pid in (10, 11, 12):
+        history.start("a", pid - 9.0, pid, stalls=pid - 10).say(pid - 8.5, 9, "killed", pid=pid)
+    assert history.judge(dead={"a": "stalled"}).wrong == {}
+
+
+def test_dead_for_another_reason() -> None:
+    assert list(History().sent("a").judge(dead={"a": "attempts exhausted"}).wrong) == ["wrongly_dead"]
+
+
+def test_a_run_with_more_stalls_than_allowed() -> None:
+    history = History().sent("a").start("a", 1, 10, stalls=3).settled("a", 2, 10)
+    assert list(history.judge({"a": 1}).wrong) == ["wrongly_dead"]
+
+
+def test_a_job_that_is_to_be_dead_and_is_not() -> None:
+    history = History().say(0, 1, "doomed", "a")
+    assert list(history.judge().wrong) == ["wrongly_dead"]
+    assert history.judge(dead={"a": "stalled", "raw-21-0": "no job"}).wrong == {}
+
+
+# -- 7, 8, 9: what is left, how long it took, when --------------------------------------------------------
+
+
+def test_what_is_left_behind() -> None:
+    assert History().judge(leaks=["consumer w1"]).wrong == {"leaks": ["consumer w1"]}
+
+
+def test_a_killed_workers_job_that_came_back_late() -> None:
+    history = History().sent("a").start("a", 1, 10).say(2, 9, "killed", pid=10).run("a", 8.1, 11)
+    assert list(history.judge({"a": 1}).wrong) == ["slow"]
+
+
+def test_late_because_its_rescuer_was_hit_too() -> None:
+    history = History().sent("a").start("a", 1, 10).say(2, 9, "killed", pid=10).say(4, 9, "killed", pid=11)
+    assert history.run("a", 8.1, 12).judge({"a": 1}).wrong == {}
+
+
+def test_a_start_before_it_was_due() -> None:
+    history = History().sent("a", due=WALL + 2).run("a", 1.9, 10)
+    assert list(history.judge({"a": 1}).wrong) == ["early"]
+    history = History().sent("a", due=WALL + 2).run("a", 1.9, 10).fault("clock jump", 1, 1.5)
+    assert history.judge({"a": 1}).wrong == {}
+
+
+TICKS = {f"tick@2026-11-18T11:06:{second:02}Z": 1 for second in (40, 41, 43, 44)}
+
+
+def test_a_tick_that_never_was() -> None:
+    at = 1_795_000_002 - WALL  # 11:06:42
+    history = History().fault("reply lost", at, at + 1)
+    assert history.judge(TICKS).wrong == {"ticks_missing": ["tick@2026-11-18T11:06:42Z"]}
+    assert history.fault("FLUSHALL", at - 1, at).judge(TICKS).wrong == {}
+
+
+def test_a_tick_that_ran_twice() -> None:
+    first = next(iter(TICKS))
+    assert History().judge({first: 2}).wrong == {"fence_broken": [first]}
+
+
+def test_a_process_that_ended_for_no_reason() -> None:
+    assert History().say(1, 9, "crashed", name="w1", said="ended with 1").judge().wrong == {
+        "crashed": ["w1: ended with 1"]
+    }
+
+
+@pytest.mark.parametrize("how", ["wiped", "torn"])
+def test_what_the_server_lost_itself_is_excused(how: str) -> None:
+    history = History().sent("a").sent("b").sent("c").say(1, 9, how, jobs=["a", "b", "zzz"])
+    history.run("b", 0.5, 10).run("b", 2, 11, place="22-0")
+    verdict = history.judge({"b": 2})
+    assert verdict.wrong == {"lost": ["c"]}
+    assert verdict.excused == 2
+
+
+# -- reports ----------------------------------------------------------------------------------------------
+
+
+def reported(kind: str, seed: int, history: History, **final: Any) -> Report:
+    verdict = history.judge(**final)
+    return Report.of(kind, "7.0", seed, 60.0, verdict, {"server killed": 2}, {}, {"server killed": [0.5, 1.5]})
+
+
+def test_reports_are_added_up(tmp_path: Path) -> None:
+    good = History().sent("a").start("a", 1, 10).say(2, 9, "killed", pid=10).run("a", 6, 11)
+    one = reported("redis7", 1, good, completed={"a": 1})
+    two = reported("valkey", 2, History().sent("b"))
+    for report in (one, two):
+        report.save(tmp_path)
+    found = load_all(tmp_path)
+    assert found == [one, two]
+    total = added(found)
+    assert (total.jobs, total.seeds, total.faults, total.wrong) == (2, [1, 2], {"server killed": 4}, {"lost": 1})
+    assert (one.is_clean, total.is_clean) == (True, False)
+    said = page(found)
+    assert "| **lost** | 0 | 1 | 1 |" in said
+    assert "| server killed | 4 | 1.50 / 1.5 s |" in said
+    assert "lost: b" in table(two)
+    json.loads((tmp_path / "redis7-0001.json").read_text())
+
+
+def test_no_reports() -> None:
+    with pytest.raises(ValueError, match="no reports"):
+        added([])
+
+
+def test_seeds() -> None:
+    assert seeds_of("3") == [3]
+    assert seeds_of("1,4,7-9") == [1, 4, 7, 8, 9]
