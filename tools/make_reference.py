@@ -17,10 +17,13 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 import streamq
-from streamq import HandlerOptions, JobOptions, JobState, QueueOptions, ScheduleOptions, Worker, errors
+from streamq import HandlerOptions, JobFilter, JobOptions, JobState, QueueOptions, ScheduleOptions, Worker, errors, web
 from streamq._core.lifecycle import TRANSITIONS, Transition
-from streamq._store.keys import CATALOGUE, Keys, registry_key
+from streamq._core.metrics import CATALOGUE as METRICS
+from streamq._core.stats import BOUNDS_MS
+from streamq._store.keys import CATALOGUE, Keys, registry_key, trail_key
 from streamq._store.scripts import LINES, PROTOCOL, VERBS
+from streamq.web import rest
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 BY_HAND = "<!-- Written by tools/make_reference.py. Change the code, then run that. -->\n"
@@ -160,7 +163,8 @@ def keys() -> str:
         "|---|---|---|---|",
         *(f"| `{one.suffix}` | {one.kind} | {one.lifetime} | {one.holds} |" for one in CATALOGUE),
         "",
-        f"Beside them, one per prefix: `{registry_key('streamq').decode()}`, a set of the names of all queues.",
+        f"Beside them, one per prefix: `{registry_key('streamq').decode()}`, a set of the names of all queues,",
+        f"and `{trail_key('streamq').decode()}`, a stream of the last 10,000 things people did in the dashboard.",
         "",
         "## Channels",
         "",
@@ -193,7 +197,7 @@ class Role(NamedTuple):
 
 
 ROLES = (
-    Role("producer", "enqueues, looks jobs up, waits for results", ("enqueue", "look"), ("ssubscribe",)),
+    Role("producer", "enqueues, looks jobs up, waits for results", ("enqueue", "look", "emit"), ("ssubscribe",)),
     Role(
         "worker",
         "runs jobs; handlers that enqueue need the producer's commands as well",
@@ -209,8 +213,11 @@ ROLES = (
             "purge",
             "leave",
             "counts",
+            "stats",
             "limit",
             "breaker",
+            "emit",
+            "watch",
         ),
         ("blpop", "lpush", "client|id", "client|kill", "ssubscribe"),
     ),
@@ -233,11 +240,13 @@ ROLES = (
             "purge",
             "clean",
             "pause",
+            "emit",
             "limit",
             "explain",
             "breaker",
             "schedule",
             "schedules",
+            "stats",
             "verify",
             "slots",
             "recover",
@@ -340,6 +349,34 @@ def _escaped(text: str) -> str:
     return text.replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*")
 
 
+# -- metrics ------------------------------------------------------------------------------------------------
+
+
+def metrics() -> str:
+    """Return the page of metrics."""
+    lines = [
+        "# Metrics",
+        BY_HAND,
+        "Every metric of `streamq metrics` and `streamq.metrics.exposition`, from `CATALOGUE` in",
+        "`src/streamq/_core/metrics.py`. How to get and use them: [metrics and reports](../how-to/metrics.md).",
+        "",
+        "| metric | type | labels | says |",
+        "|---|---|---|---|",
+        *(
+            f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |"
+            for one in METRICS
+        ),
+        "",
+        "Labels are bounded: beyond a hundred handlers the rest is `other`. Upper bounds of the buckets in seconds: "
+        + ", ".join(f"{bound / 1000:g}" for bound in BOUNDS_MS)
+        + ".",
+        "",
+        "Counters are since the queue began, over all processes. They fall only when the queue is deleted.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
 # -- errors ---------------------------------------------------------------------------------------------------
 
 
@@ -371,6 +408,7 @@ def options() -> str:
         ("Handler", HandlerOptions, '@queue.handler("name", ...)'),
         ("Job", JobOptions, "handler.with_options(...), queue.enqueue(name, payload, ...)"),
         ("Schedule", ScheduleOptions, "@scheduler.cron(...), @scheduler.every(...), scheduler.upsert(...)"),
+        ("Filter", JobFilter, "queue.jobs(state, ...)"),
     ):
         typed = {name: _annotation(value) for name, value in kind.__annotations__.items()}
         lines += [f"## {title}", "", f"`{used}`", "", *_described(inspect.cleandoc(kind.__doc__ or ""), typed), ""]
@@ -416,13 +454,16 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Batches", ("BatchHandler", "BatchContext", "BatchItem")),
     ("Schedules", ("Scheduler", "ScheduleInfo")),
     ("Dead letters", ("DeadLetters", "DeadLetter", "Replayed")),
+    ("Health, alerts, events", ("Health", "HealthPolicy", "Reason", "AlertRule", "Alert", "Event")),
+    ("Statistics", ("Stats", "StatRow", "Histogram", "Minute")),
     ("Looking", ("Counts", "WorkerInfo")),
+    ("Following a request", ("correlate", "LogContext")),
     ("Verify and recover", ("Verification", "Finding", "Recovery", "Repair")),
-    ("Elsewhere", ("QueueOptions", "HandlerOptions", "JobOptions", "ScheduleOptions", "StreamqError")),
+    ("Elsewhere", ("QueueOptions", "HandlerOptions", "JobOptions", "ScheduleOptions", "JobFilter", "StreamqError")),
 )
 ELSEWHERE = {
     "StreamqError": "errors.md",
-    **dict.fromkeys(("QueueOptions", "HandlerOptions", "JobOptions", "ScheduleOptions"), "options.md"),
+    **dict.fromkeys(("QueueOptions", "HandlerOptions", "JobOptions", "ScheduleOptions", "JobFilter"), "options.md"),
 }
 INNER = {"keep", "most_at_once", "offset_ms", "owner", "per_ms", "replay_dead", "send_spec"}
 """Members that other modules of streamq call."""
@@ -499,6 +540,28 @@ def _signature(found: Callable[..., Any], *, bound: bool = False) -> str:
     return re.sub(r"(?<=: )'([^']*)'|(?<=-> )'([^']*)'", r"\1\2", str(signature))
 
 
+# -- REST -----------------------------------------------------------------------------------------------------
+
+
+def rest_page() -> str:
+    """Return the page of REST operations, and of what makes the app."""
+    about = "Operations of `streamq.web.Dashboard`, an ASGI app (extra `dashboard`). Types are in its OpenAPI document,"
+    lines = ["# REST", BY_HAND, about]
+    lines += ["`/api/openapi.json`; how to use them is in [REST](../how-to/rest-api.md).", ""]
+    for name in ("Dashboard", "Access", "basic", "bearer", "any_of"):
+        lines += [*_public(name, getattr(web, name)), ""]
+    titles: dict[str, list[str]] = {}
+    for prefix, operations in rest.DOCUMENTED:
+        for one in operations:
+            path = re.sub(r":\w+\}", "}", prefix + one.path)
+            said = f"{one.summary}. {one.description}".strip()
+            codes = ", ".join(str(code) for code in (one.status, *one.also))
+            titles.setdefault(one.tag, []).append(f"| `{one.method}` | `{path}` | {said} | {codes} |")
+    for title, rows in titles.items():
+        lines += [f"## {title.capitalize()}", "", "| | path | does | answers |", "|---|---|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
 # -- all ------------------------------------------------------------------------------------------------------
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -506,6 +569,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "states.md": states,
     "keys.md": keys,
     "scripts.md": scripts,
+    "metrics.md": metrics,
+    "rest.md": rest_page,
     "errors.md": errors_page,
     "options.md": options,
     "api.md": api,

@@ -5,26 +5,30 @@ from __future__ import annotations
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from . import verify as _verify
-from ._core import condition, gates, names, units
+from ._core import checkup, condition, gates, names, units
 from ._core import envelope as _wire
 from ._core import rules as _rules
 from ._core.condition import Condition
 from ._core.envelope import Record
 from ._core.lifecycle import JobState
 from ._core.rules import Rule
+from ._core.stats import By, Stats, checked_by, checked_window
 from ._core.units import Seconds, from_ms
-from ._store import desk, inspector
+from ._store import checkup as _checkup
+from ._store import desk, inspector, statistics
 from ._store import limits as _store
 from ._store.session import Store
 from .dlq import DeadLetters
 from .errors import ConfigError
+from .events import Notices
 from .explain import Explanation, explained
+from .grouping import DeadGroups, dead_groups
 from .limits import Deduplication, Limits, person
 from .verify import Recovery, Verification
 
@@ -59,6 +63,16 @@ class Block:
         return await self._home.unblock(self.id)
 
 
+class Server(msgspec.Struct, frozen=True):
+    """A server: kind and version, what was looked at, what INFO says, and how long an answer takes (ms)."""
+
+    title: str
+    checks: Sequence[checkup.Check]
+    info: Mapping[str, str]
+    ping_p50: float
+    ping_p99: float
+
+
 class Controls(ABC):
     """The controls of a queue."""
 
@@ -67,6 +81,7 @@ class Controls(ABC):
     dlq: DeadLetters
 
     def __init__(self) -> None:
+        self.notices: Notices = Notices(self)
         self.limits: Limits = Limits(self)
         self.dedup: Deduplication = Deduplication(self)
 
@@ -88,13 +103,20 @@ class Controls(ABC):
         """
         gate = _gate(group, handler)
         if gate is None:
-            return await desk.pause(await self._partition(), reason)
-        return await self.limits.pause(gate, reason=reason)
+            changed = await desk.pause(await self._partition(), reason)
+        else:
+            changed = await self.limits.pause(gate, reason=reason)
+        if changed:
+            self.notices.note("paused", reason=reason, group=group, handler=handler)
+        return changed
 
     async def resume(self, *, group: str | None = None, handler: str | None = None) -> bool:
         """Hand out jobs again; True if the queue, the group or the handler was paused. Limits go on to hold."""
         gate = _gate(group, handler)
-        return await desk.resume(await self._partition()) if gate is None else await self.limits.resume(gate)
+        changed = await desk.resume(await self._partition()) if gate is None else await self.limits.resume(gate)
+        if changed:
+            self.notices.note("resumed", group=group, handler=handler)
+        return changed
 
     async def block(
         self,
@@ -143,11 +165,32 @@ class Controls(ABC):
         held = {gate.gate[2:]: gate.waiting for gate in seen.gates}
         return sorted((Block(self, one, _readable(data), held[one]) for one, data in found.items()), key=_age)
 
+    async def stats(self, window: str | Seconds = "1h", *, by: By | None = None) -> Stats:
+        """Return what happened in the last ``window``, by the minute: "90m", seconds or a timedelta, a minute to a day.
+
+        by: "name" for a row a handler, "tenant" for a row a tenant (in steps of ten minutes then), None for one row.
+        Counted by the server with each job that arrives or ends, so exact over all processes. A hundred handlers, and
+        as many tenants in ten minutes, are told apart; the rest is "other". Bounded reads.
+        """
+        return await statistics.recent(await self._partition(), checked_window(window), checked_by(by))
+
     async def explain(self, job_id: str) -> Explanation:
         """Return why a job is where it is: its line, its place in it, and what each of its gates says."""
         store = await self._partition()
         found = await desk.look(store, names.checked_text("job_id", job_id))
         return explained(job_id, found, await _store.explain(store, job_id, [gates.QUEUE]), await desk.counts(store))
+
+    async def dead_groups(self, *, most: int = 10_000, seconds: float = 0.12) -> DeadGroups:
+        """Return the dead letters by what they died of: handler, type of the error, its message but for numbers.
+
+        Looks at the newest ``most``, and reads no further after ``seconds``; says how far it came.
+        """
+        return await dead_groups(await self._partition(), most=most, seconds=seconds)
+
+    async def server(self, *, pings: int = 10) -> Server:
+        """Return what the server says of itself, judged: what is well, what to change and how."""
+        facts = await _checkup.server_facts(await self._partition(), pings=pings)
+        return Server(facts.title, tuple(checkup.server(facts)), facts.info, facts.ping_p50, facts.ping_p99)
 
     # -- verify and recover -------------------------------------------------------------------------
 
@@ -186,6 +229,9 @@ class Controls(ABC):
                 if ids:
                     answers = await desk.cancel(store, ids, record, result_ms=int(self.result_ttl * 1000), ask=False)
                     removed = answers.count("c")
+                    for job_id, answer in zip(ids, answers, strict=True):
+                        if answer == "c":
+                            self.notices.note("cancelled", job_id, reason="drained")
                 total += removed
                 # What was removed is gone from the front; only rank cursors must not move past what slid down.
                 cursor = page.cursor if reader is inspector.in_lanes or not removed else ""

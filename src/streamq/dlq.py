@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ._core import envelope as _wire
-from ._core import units
+from ._core import fingerprint, units
 from ._core.envelope import Envelope
 from ._core.lifecycle import JobState
 from ._core.options import Priority
@@ -69,9 +69,12 @@ class _Wanted(msgspec.Struct, frozen=True):
     name: str | None = None
     tenant: str | None = None
     error: str | None = None
+    group: str | None = None
 
     def passes(self, letter: DeadLetter) -> bool:
         """Whether a letter is wanted."""
+        if self.group is not None and group_of(letter) != self.group:
+            return False
         if self.name is not None and letter.name != self.name:
             return False
         if self.tenant is not None and letter.tenant != self.tenant:
@@ -129,7 +132,7 @@ class DeadLetters:
             raise JobStateError(job_id, "replay", "not dead", "cancel it or wait for its end")
         if found.place != "dead":
             raise JobUnknown(job_id)
-        envelope = _decoded(found.fields.get("d", b""))
+        envelope = _wire.decoded(found.fields.get("d", b""))
         if envelope is None:
             raise JobStateError(job_id, "replay", "undecodable", "look at it with dlq.get and purge it")
         wait = 0 if delay is None else units.millis("delay", delay)
@@ -163,19 +166,41 @@ class DeadLetters:
         done = 0
         refused: list[str] = []
         for at in range(0, len(jobs), PAGE):
-            by_store: dict[Store, list[tuple[str, int, str, bytes]]] = {}
-            for place, (store, job_id, body) in enumerate(jobs[at : at + PAGE], at):
-                envelope = _decoded(body)
-                if envelope is None:
-                    refused.append(job_id)
-                    continue
-                wait = 0 if rate is None else round(place * 1000 / rate)
-                by_store.setdefault(store, []).append(_revived(job_id, envelope, wait, None))
-            for store, items in by_store.items():
-                answers = await desk.replay(store, items)
-                done += answers.count("a")
-                refused += [item[0] for item, answer in zip(items, answers, strict=True) if answer == "l"]
+            waits = [0 if rate is None else round(place * 1000 / rate) for place in range(at, at + PAGE)]
+            step = await _put_back(jobs[at : at + PAGE], waits)
+            done += step.replayed
+            refused += step.refused
         return Replayed(done, refused)
+
+    async def replay_each(
+        self, *, name: str | None = None, until: datetime | None = None, group: str | None = None, step: int = PAGE
+    ) -> AsyncIterator[Replayed]:
+        """Put matching dead letters back, newest first, and yield what each step of up to ``step`` (100) of them did.
+
+        Whoever iterates sets the pace and may stop; what was put back stays so. until: what died later is left alone.
+        group: the ``key`` of a `DeadGroup`.
+        """
+        waiting: list[tuple[Store, str, bytes]] = []
+        async for store, _, seen in self._seen(_Wanted(name, group=group), 0, _until(until)):
+            waiting.append((store, seen.id, seen.body))
+            if len(waiting) >= min(step, PAGE):
+                yield await _put_back(waiting, [0] * len(waiting))
+                waiting.clear()
+        if waiting:
+            yield await _put_back(waiting, [0] * len(waiting))
+
+    async def purge_each(
+        self, *, name: str | None = None, until: datetime | None = None, group: str | None = None
+    ) -> AsyncIterator[int]:
+        """Forget matching dead letters for good, newest first; yields how many each step of up to 100 forgot."""
+        ids: list[str] = []
+        async for store, _, seen in self._seen(_Wanted(name, group=group), 0, _until(until)):
+            ids.append(seen.id)
+            if len(ids) == PAGE:
+                yield await desk.purge(store, ids=ids)
+                ids.clear()
+        if ids:
+            yield await desk.purge((await self._home.stores())[0], ids=ids)
 
     async def purge(
         self, job_id: str | None = None, *, older_than: Seconds | None = None, name: str | None = None
@@ -195,9 +220,11 @@ class DeadLetters:
                 total += await desk.purge(store, ids=ids[at : at + PAGE])
         return total
 
-    async def _seen(self, wanted: _Wanted, since_ms: int) -> AsyncIterator[tuple[Store, DeadLetter, Seen]]:
+    async def _seen(
+        self, wanted: _Wanted, since_ms: int, begin: str = ""
+    ) -> AsyncIterator[tuple[Store, DeadLetter, Seen]]:
         for store in await self._home.stores():
-            cursor = ""
+            cursor = begin
             while True:
                 page = await inspector.dead(store, cursor, PAGE, since_ms=since_ms)
                 for seen in page.jobs:
@@ -209,15 +236,41 @@ class DeadLetters:
                     break
 
 
+async def _put_back(jobs: Sequence[tuple[Store, str, bytes]], waits: Sequence[int]) -> Replayed:
+    """Put dead letters back, each after its wait in ms; one script call."""
+    items: list[tuple[str, int, str, bytes]] = []
+    refused: list[str] = []
+    for (_, job_id, body), wait in zip(jobs, waits, strict=False):
+        envelope = _wire.decoded(body)
+        if envelope is None:
+            refused.append(job_id)
+        else:
+            items.append(_revived(job_id, envelope, wait, None))
+    if not items:
+        return Replayed(0, refused)
+    answers = await desk.replay(jobs[0][0], items)
+    refused += [item[0] for item, answer in zip(items, answers, strict=True) if answer == "l"]
+    return Replayed(answers.count("a"), refused)
+
+
+def group_of(letter: DeadLetter) -> str:
+    """Return the key of the group of a dead letter."""
+    last = letter.errors[-1] if letter.errors else None
+    return fingerprint.key(letter.name, last.type if last else letter.reason, last.message if last else "")
+
+
+def _until(when: datetime | None) -> str:
+    """Return the cursor behind which the letters lie that died up to ``when``."""
+    return "" if when is None else f"{units.instant_ms('until', when) + 1}-0"
+
+
 def _revived(job_id: str, envelope: Envelope, wait_ms: int, priority: Priority | None) -> tuple[str, int, str, bytes]:
-    """Return a dead letter as a job: attempts from zero, a higher hop, no bounds that have passed meanwhile."""
     lane = envelope.lane if priority is None else int(priority)
-    fresh = _wire.replaced(envelope, attempts=0, hop=envelope.hop + 1, lane=lane, expires_ms=None, deadline_ms=None)
-    return job_id, lane, f"+{wait_ms}" if wait_ms else "0", _wire.encode(fresh)
+    return job_id, lane, f"+{wait_ms}" if wait_ms else "0", _wire.revived(envelope, lane)
 
 
 def _letter(queue: str, seen: Seen) -> DeadLetter:
-    envelope = _decoded(seen.body)
+    envelope = _wire.decoded(seen.body)
     info = from_envelope(queue, seen.id, JobState.DEAD, envelope or Envelope(name="?"))
     return DeadLetter(
         id=seen.id,
@@ -234,13 +287,6 @@ def _letter(queue: str, seen: Seen) -> DeadLetter:
         worker=seen.consumer,
         priority=Priority.NORMAL if info.priority is None else info.priority,
     )
-
-
-def _decoded(body: bytes) -> Envelope | None:
-    try:
-        return _wire.decode(body)
-    except _wire.MALFORMED:
-        return None
 
 
 def _since_ms(since: Seconds | datetime | None) -> int:

@@ -39,7 +39,7 @@ class Sender(Protocol):
 
     name: str
 
-    async def send_spec(self, spec: JobSpec[Any], returns: Any, /) -> Job[Any]:
+    def send_spec(self, spec: JobSpec[Any], returns: Any, /) -> Coroutine[Any, Any, Job[Any]]:
         """Enqueue a built job."""
         ...
 

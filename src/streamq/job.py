@@ -21,6 +21,7 @@ from ._store import desk
 from ._store.desk import Look
 from ._store.session import Store
 from .errors import JobCancelled, JobDead, JobExpired, JobStateError, JobUnknown, ResultExpired, ResultUnavailable
+from .events import Notices
 from .info import JobInfo, describe, state_of
 
 R_co = TypeVar("R_co", covariant=True)
@@ -56,6 +57,7 @@ class Home(Protocol):
 
     name: str
     result_ttl: float
+    notices: Notices
 
     async def store_of(self, job_id: str) -> Store:
         """Return the partition the job lives in."""
@@ -197,7 +199,10 @@ class Job(Generic[R_co]):
             )
         )
         store = await self._store()
-        return await desk.cancel(store, [self.id], record, result_ms=int(self._home.result_ttl * 1000), ask=ask)
+        answer = await desk.cancel(store, [self.id], record, result_ms=int(self._home.result_ttl * 1000), ask=ask)
+        if answer == "c":  # of a running one its worker tells
+            self._home.notices.note("cancelled", self.id, reason="cancelled" if ask else "removed")
+        return answer
 
     def _is_recent(self) -> bool:
         return self._acknowledged is not None and time.monotonic() - self._acknowledged < self._home.result_ttl

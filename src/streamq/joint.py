@@ -36,8 +36,10 @@ from ._store.session import Store
 from ._store.verbs import Item, Settings, WorkerVerbs
 from .declaring import Declaring
 from .errors import RedisUnavailable, StreamqError
+from .lookout import Lookout
 from .queue import Queue
 from .reading import Heartbeat
+from .tracing import Runs
 
 WINDOW = 100_000
 """Completed jobs shown when `Keep` bounds only their age: a window without any bound would fill the server."""
@@ -86,7 +88,8 @@ class Joint:
         self.wiring = wiring
         self.tickers: list[Ticker] = []
         self.control_channel: bytes = store.keys.control
-        self.exchange: Exchange = Exchange(store.url, WorkerVerbs(store.keys, settings, consumer), slots, limits, clock)
+        verbs = WorkerVerbs(store.keys, settings, consumer, clock.now_ms)
+        self.exchange: Exchange = Exchange(store.url, verbs, slots, limits, clock)
         self.settling: Settling = Settling(
             queue.name, worker.name, clock.now_ms, max_result=wiring.max_payload, log_payload=worker.log_payload
         )
@@ -101,7 +104,10 @@ class Joint:
         self.gating: Gating = Gating()
         self.declaring: Declaring = Declaring(store, wiring.registry, clock, f"{worker.name} (streamq {VERSION})")
         self.executor.ended = self._ended
+        self.tracing: Runs = Runs(queue.name, wiring.tracing, store.url, worker.name, details=worker.log_payload)
+        self.executor.tracing = self.tracing
         self.batching: Batching = Batching(self.executor, self._batch_ended)
+        self.lookout: Lookout = Lookout(queue, store, worker.name, self.exchange, self.settling)
         self.exchange.host = self
         self.exchange.asking.lanes = LaneOrder(wiring.lanes)
         self.exchange.table.joined = self
@@ -253,7 +259,10 @@ class Joint:
 
     def _told(self, attempt: Attempt, value: Any, error: BaseException | None, trace: str) -> Item | None:
         try:
-            return self.settling.outcome(attempt, value, error, trace)
+            item = self.settling.outcome(attempt, value, error, trace)
+            if attempt.span is not None:
+                self.tracing.settled(attempt, item, error, trace)
+            return item  # noqa: TRY300 - nothing more can raise
         except Exception:
             # A defect, but the place must come back: a job that never ends would be kept leased for ever.
             log.exception("outcome cannot be told", extra={"event": "outcome_failed", "job_id": attempt.job_id})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar, Unpack, cast
 
-from . import reading, sending
+from . import reading, search, sending
 from . import settings as _settings
 from ._core import flow_options, names
 from ._core import options as _options
@@ -23,20 +24,22 @@ from ._store.backlog import Supply
 from ._store.link import redacted
 from ._store.session import Store
 from .batch import BatchHandler, DecorateBatch, spec_of
-from .controls import Controls
 from .dlq import DeadLetters
 from .errors import ConfigError, InvalidPayload, StreamqError
 from .handler import Decorate, Handler, is_dependency, kind_of
 from .info import describe, state_of
 from .job import Job, JobSpec
 from .reading import Counts, JobPage, WorkerInfo
+from .search import JobFilter
 from .settings import Lifespan, QueueOptions, Wiring
+from .tracing import Sends, inherited, inherited_all
+from .watching import Watched
 
 R = TypeVar("R")
 Opens = TypeVar("Opens", bound=Callable[[], AsyncIterator[Any]])
 
 
-class Queue(Controls):
+class Queue(Watched):
     """A named queue: declares handlers, enqueues jobs, looks them up and controls them. See `QueueOptions`.
 
     Connects on first use. ``async with queue`` flushes and closes what this event loop has open; without it that
@@ -53,7 +56,9 @@ class Queue(Controls):
         self._lifespans: list[Lifespan] = []
         self._store: Store | None = None
         self._server: Any = None
+        self._tracing = Sends(self.name, self._settings.tracing)
         self.dlq: DeadLetters = DeadLetters(self)
+        self.watch(self._settings.watching)
 
     def __repr__(self) -> str:
         """Name and prefix; no url, it may hold a password."""
@@ -150,6 +155,7 @@ class Queue(Controls):
             keep_dead=settings.keep_dead,
             lifespans=tuple(self._lifespans),
             lanes=settings.lanes,
+            tracing=settings.tracing,
         )
 
     # -- enqueue ------------------------------------------------------------------------------------
@@ -191,7 +197,11 @@ class Queue(Controls):
         ``chunk`` and ``every``: so many jobs become due every so many seconds (due times are fixed up front, so a crash
         in the middle leaves whole chunks). Raises `EnqueueManyError(done, unknown, refused)` if any was not enqueued.
         """
-        specs = sending.staggered(list(jobs), chunk, every)
+        traced = self._tracing.tracer is not None
+        specs = inherited_all(sending.staggered(list(jobs), chunk, every), traced=traced)
+        return await (self._tracing.many(specs, self._send_many) if traced else self._send_many(specs))
+
+    async def _send_many(self, specs: list[JobSpec[R]]) -> list[Job[R]]:
         store = await self._open()
         bulk = sending.Bulk(len(specs))
         encoding = await self._encoding(store, specs)  # a bad one raises before anything is sent
@@ -205,22 +215,21 @@ class Queue(Controls):
         except BaseException:
             producer.withhold(made, bulk.entries)  # what was not sent yet is not enqueued
             raise
-        entries = bulk.entries
-        sending.raise_if_any(entries, receipts)
-        returns = {name: self._returns(name) for name in {spec.name for spec in specs}}
-        return [
-            sending.handle(self, entry.job_id, returns[spec.name], receipt)
-            for entry, spec, receipt in zip(entries, specs, receipts, strict=True)
-        ]
+        return sending.handles(self, specs, bulk.entries, receipts, self._returns)
 
-    async def send_spec(self, spec: JobSpec[Any], returns: Any, /) -> Job[Any]:
-        """Enqueue one built job."""
+    def send_spec(self, spec: JobSpec[Any], returns: Any, /) -> Coroutine[Any, Any, Job[Any]]:
+        """Enqueue one built job, with what it inherits from the running code."""
+        if self._tracing.tracer is None:
+            return self._send(inherited(spec, traced=False), returns)
+        return self._tracing.one(inherited(spec, traced=True), functools.partial(self._send, returns=returns))
+
+    async def _send(self, spec: JobSpec[Any], returns: Any) -> Job[Any]:
         store = await self._open() if self._store is None else self._store
         entry = (await self._encoding(store, [spec])).entry(spec)
         receipt = await store.session().producer.one(entry)
         if isinstance(receipt, StreamqError):
             raise receipt
-        return sending.handle(self, entry.job_id, returns, receipt)
+        return sending.handle(self, entry.job_id, returns, receipt, spec.name)
 
     async def _encoding(self, store: Store, specs: Sequence[JobSpec[Any]]) -> sending.Encoding:
         for spec in specs:
@@ -248,16 +257,14 @@ class Queue(Controls):
         return Job(self, job_id, returns=self._returns(info.name))
 
     async def jobs(
-        self,
-        state: JobState | str,
-        *,
-        name: str | None = None,
-        tenant: str | None = None,
-        limit: int = 50,
-        cursor: str = "",
+        self, state: JobState | str, *, limit: int = 50, cursor: str = "", **wanted: Unpack[JobFilter]
     ) -> JobPage:
-        """Return a page of jobs in a state. With filters at most 5,000 are looked at; the cursor goes on from there."""
-        return await reading.page(await self._open(), JobState(state), reading.Filter(name, tenant), limit, cursor)
+        """Return a page of jobs in a state, of those that fit; see `JobFilter`.
+
+        With filters at most 5,000 are looked at; the cursor goes on from there.
+        """
+        found = search.check(wanted)
+        return await reading.page(await self._open(), JobState(state), found, limit, cursor)
 
     async def counts(self) -> Counts:
         """Return how many jobs are where, exactly, in one moment. O(1): never a scan."""
@@ -278,6 +285,7 @@ class Queue(Controls):
 
     async def aclose(self) -> None:
         """Flush pending enqueues and close the connections of this event loop."""
+        await self.notices.flush()
         if self._store is not None:
             await self._store.session().aclose()
 
@@ -309,6 +317,7 @@ class Queue(Controls):
         if self._store is None:
             url, self._server = await _settings.find_server(self.name, self._settings.url)
             if self._store is None:
+                self._tracing.url = url
                 self._store = Store(url, self.prefix, self.name, max_pending=self._settings.max_pending)
                 if self._server is not None:
                     self._store.reviver = self._server.revive

@@ -16,9 +16,13 @@ from ._store import desk, inspector
 from ._store.session import Store
 from .errors import ConfigError
 from .info import JobInfo, describe, from_envelope
+from .search import Search
 
 LOOKED_AT = 5000
 """Most jobs a filtered page looks at before it says how far it came: a search costs the server no more than this."""
+
+STEP = 500
+"""Jobs a filtered page reads at a time."""
 
 ALIVE_MS = 30_000
 """A worker beats every two seconds; after fifteen missed beats it counts as gone."""
@@ -28,6 +32,7 @@ class Counts(msgspec.Struct, frozen=True):
     """Jobs by state in one moment, and totals since the queue began.
 
     oldest: age of the oldest waiting job, seconds. due: delayed jobs whose time has come but that nobody promoted yet.
+    paused_at: since when the queue is paused.
     completed, failed (attempts), retried, snoozed, limited, cancelled, expired, stalled and replayed are totals.
     """
 
@@ -49,6 +54,7 @@ class Counts(msgspec.Struct, frozen=True):
     pause_reason: str = ""
     oldest: float | None = None
     due: int = 0
+    paused_at: datetime | None = None
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
@@ -104,7 +110,11 @@ _READERS: dict[JobState, Callable[[Store, str, int], Any]] = {
 
 async def counts(store: Store) -> Counts:
     """Return how many jobs are where."""
-    counted = await desk.counts(store)
+    return as_counts(await desk.counts(store))
+
+
+def as_counts(counted: desk.Counted) -> Counts:
+    """Return what the script counted, for people."""
     meta = counted.meta
     released = min(int(meta.get("released", 0)), counted.pending)
     paused = meta.get("paused")
@@ -117,17 +127,33 @@ async def counts(store: Store) -> Counts:
         dead=counted.dead,
         paused=paused is not None,
         pause_reason=(paused or "").partition(" ")[2],
+        paused_at=_paused_at(paused),
         oldest=max(0, counted.now_ms - counted.oldest_ms) / 1000 if counted.oldest_ms else None,
         due=counted.due,
         **totals,
     )
 
 
+async def names(store: Store) -> list[str]:
+    """Return the names of the queues of the prefix, sorted."""
+    return await inspector.queues(store)
+
+
+def _paused_at(paused: str | None) -> datetime | None:
+    ms = (paused or "").partition(" ")[0]
+    return units.from_ms(int(ms)) if ms.isascii() and ms.isdigit() else None
+
+
 async def workers(store: Store) -> list[WorkerInfo]:
     """Return the workers that left a heartbeat."""
     now = await store.session().server_ms()
+    return as_workers(await inspector.workers(store), now)
+
+
+def as_workers(beats: Sequence[tuple[str, int, bytes]], now_ms: int) -> list[WorkerInfo]:
+    """Return heartbeats (consumer, last sign of life in ms, what it said) for people; leaves out unreadable ones."""
     found: list[WorkerInfo] = []
-    for consumer, seen_ms, blob in await inspector.workers(store):
+    for consumer, seen_ms, blob in beats:
         try:
             beat = msgspec.msgpack.decode(blob, type=Heartbeat)
         except _wire.MALFORMED:
@@ -144,29 +170,13 @@ async def workers(store: Store) -> list[WorkerInfo]:
                 active=beat.active,
                 running=beat.running,
                 handlers=beat.handlers,
-                alive=now - seen_ms < ALIVE_MS,
+                alive=now_ms - seen_ms < ALIVE_MS,
             )
         )
     return found
 
 
-class Filter(msgspec.Struct, frozen=True):
-    """Which jobs of a state are wanted; None: any."""
-
-    name: str | None = None
-    tenant: str | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it lets everything through."""
-        return self.name is None and self.tenant is None
-
-    def passes(self, info: JobInfo) -> bool:
-        """Whether a job is wanted."""
-        return (self.name is None or info.name == self.name) and (self.tenant is None or info.tenant == self.tenant)
-
-
-async def page(store: Store, state: JobState, wanted: Filter, limit: int, cursor: str) -> JobPage:
+async def page(store: Store, state: JobState, wanted: Search, limit: int, cursor: str) -> JobPage:
     """Return a page of jobs in ``state``, looking at `LOOKED_AT` at most."""
     reader = _READERS.get(state)
     if reader is None:
@@ -175,17 +185,29 @@ async def page(store: Store, state: JobState, wanted: Filter, limit: int, cursor
     found: list[JobInfo] = []
     looked = 0
     while looked < LOOKED_AT and len(found) < limit:
-        some = await reader(store, cursor, limit - len(found))
+        left = limit - len(found)
+        some = await reader(store, cursor, left if wanted.is_open else max(left, STEP))
+        fits = _fitting(store, state, wanted, some)
+        if len(fits) > left:
+            # Again, up to the last one there is room for: the cursor has to go on behind that one.
+            some = await reader(store, cursor, fits[left - 1][0] + 1)
+            fits = _fitting(store, state, wanted, some)
         looked += len(some.jobs)
-        infos = (_info(store.queue, state, seen) for seen in some.jobs)
-        found.extend(info for info in infos if wanted.is_open or wanted.passes(info))
+        found.extend(info for _, info in fits)
         cursor = some.cursor
         if not cursor:
             break
     return JobPage(found, cursor, looked)
 
 
-def _info(queue: str, state: JobState, seen: inspector.Seen) -> JobInfo:
+def _fitting(store: Store, state: JobState, wanted: Search, some: inspector.Page) -> list[tuple[int, JobInfo]]:
+    """Return what is wanted of a page, each with its place in it."""
+    infos = [as_info(store.queue, state, seen) for seen in some.jobs]
+    return [(at, info) for at, info in enumerate(infos) if wanted.is_open or wanted.passes(info)]
+
+
+def as_info(queue: str, state: JobState, seen: inspector.Seen) -> JobInfo:
+    """Return a job that a page shows, for people."""
     if state is JobState.COMPLETED:
         look = desk.Look("window", body=seen.reason.encode())
         return describe(queue, seen.id, state, look)

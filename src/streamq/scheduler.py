@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import difflib
+import functools
 import logging
 from datetime import datetime
 from typing import Any, Self, Unpack, cast
@@ -242,7 +243,9 @@ class Scheduler:
     async def open(self) -> Ticker:
         """Declare, and return what fires the ticks. For a `Worker`. Not for applications."""
         await self.declare()
-        return Ticker(await self._store(), self.queue.name, lambda: self._put_all("restore"))
+        ticker = Ticker(await self._store(), self.queue.name, lambda: self._put_all("restore"))
+        ticker.on_fired = functools.partial(self.queue.notices.note, "added")
+        return ticker
 
     async def _run(self, ticker: Ticker) -> None:
         store = await self._store()

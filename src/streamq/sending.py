@@ -57,13 +57,16 @@ def _entry(settings: Settings, spec: JobSpec[Any], default_lane: int, deadline: 
     lane = int(default_lane if options.lane is None else options.lane)  # never an enum: hiredis refuses it
     timeout = settings.enqueue_timeout
     if options is _options.DEFAULT and spec.flow is None:
-        return Entry(new_id(), lane, "0", _wire.encode_plain(spec.name, spec.args, lane), False, timeout, deadline)  # noqa: FBT003 - a struct is made fastest by position
+        body = _wire.encode_plain(spec.name, spec.args, lane)
+        return Entry(new_id(), lane, "0", body, False, timeout, deadline, spec.name)  # noqa: FBT003 - a struct is made fastest by position
     envelope = _envelope(spec, lane)
     if options.expires_in_ms is not None:
         envelope = _wire.replaced(envelope, expires_ms=now_ms + options.expires_in_ms)
     custom = options.job_id is not None
     body = _wire.encode(envelope)
-    made = Entry(options.job_id or new_id(), lane, options.when, body, custom, timeout, deadline)
+    made = Entry(
+        options.job_id or new_id(), lane, options.when, body, custom, timeout, deadline, spec.name, envelope.tenant
+    )  # fmt: skip
     if spec.flow is not None:
         made.record = lines.record(spec.flow, lane, envelope.expires_ms or 0)
         made.dedup = lines.dedup(spec.flow.dedup)
@@ -118,9 +121,11 @@ def raise_if_any(entries: Sequence[Entry], receipts: Sequence[Receipt]) -> None:
     raise EnqueueManyError(done, unknown, {job: error for job, error in refused.items() if job not in unknown})
 
 
-def handle(home: Home, job_id: str, returns: Any, receipt: Receipt) -> Job[Any]:
+def handle(home: Home, job_id: str, returns: Any, receipt: Receipt, name: str) -> Job[Any]:
     """Return the handle of what became of an enqueue that raised nothing."""
     if not isinstance(receipt, Refusal):
+        if home.notices.wanted:
+            home.notices.note("added", job_id, name)
         return Job(home, job_id, returns=returns, acknowledged=True)
     if receipt.reason == "met":
         job = Job[Any](home, receipt.detail, returns=returns, created=False, acknowledged=True)
@@ -131,6 +136,22 @@ def handle(home: Home, job_id: str, returns: Any, receipt: Receipt) -> Job[Any]:
     if dropped:
         job.refused = "limited" if receipt.reason == "limited" else "conflict"
     return job
+
+
+def handles(
+    home: Home,
+    specs: Sequence[JobSpec[R]],
+    entries: Sequence[Entry],
+    receipts: Sequence[Receipt],
+    returns: Callable[[str], Any],
+) -> list[Job[R]]:
+    """Return the handles of a bulk call; raises `EnqueueManyError` unless all jobs were acknowledged."""
+    raise_if_any(entries, receipts)
+    returned = {name: returns(name) for name in {spec.name for spec in specs}}
+    return [
+        handle(home, entry.job_id, returned[spec.name], receipt, spec.name)
+        for entry, spec, receipt in zip(entries, specs, receipts, strict=True)
+    ]
 
 
 def staggered(specs: list[JobSpec[R]], chunk: int | None, every: Seconds | None) -> list[JobSpec[R]]:

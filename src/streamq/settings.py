@@ -6,25 +6,31 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast, get_args
 from urllib.parse import quote
 
 import msgspec
 
 from . import _embedded
+from ._core import alerts as _alerts
 from ._core import backoff as _backoff
+from ._core import events as _events
 from ._core import flow_options, names, retention, units
 from ._core import lanes as _lanes
 from ._core import options as _options
+from ._core.alerts import AlertRule
 from ._core.backoff import Backoff, Exponential
+from ._core.events import EventKind
 from ._core.flow import QueueFlow
 from ._core.handler import Registry
+from ._core.health import HealthPolicy
 from ._core.lanes import LanePolicy
 from ._core.lifecycle import Policy
 from ._core.limits import Group, RateLimit
 from ._core.retention import Keep
+from ._core.tracing import Mode
 from ._core.units import Seconds
 from .errors import ConfigError
 
@@ -48,7 +54,12 @@ class QueueOptions(TypedDict, total=False):
     bound). rate_limit: how many jobs of the queue may start (`RateLimit`; None: no bound). global_concurrency: how many
     may run at once over all workers (None: no bound). group: what holds for each group of jobs (`Group`; without it
     groups only take fair turns). limits: named limits that jobs refer to by rate_key, each a RateLimit or a number of
-    jobs that may run at once.
+    jobs that may run at once. tracing: how the span of an attempt hangs together with the one that sent its job:
+    "link" (default), in a trace of its own that links to it; "parent", in the same trace; "off", no spans. health: what
+    the queue may look like (`HealthPolicy`; without it what its workers say, else the default one). alerts: what
+    somebody is to be told of (`AlertRule`, several of them). events: which kinds of events are written to the stream
+    that `Queue.events` reads: True all, False none (default), a set of them, or "declared": those that the queue's
+    workers write, for tools. keep_events: how many of them are kept, about (10,000).
     """
 
     url: str | None
@@ -68,6 +79,20 @@ class QueueOptions(TypedDict, total=False):
     global_concurrency: int | None
     group: Group | None
     limits: Mapping[str, RateLimit | int]
+    tracing: Mode
+    health: HealthPolicy
+    alerts: AlertRule | Sequence[AlertRule]
+    events: bool | Collection[EventKind] | Literal["declared"]
+    keep_events: int
+
+
+class Watching(msgspec.Struct, frozen=True):
+    """What is watched in a queue. None: not said; ``events`` then are none."""
+
+    health: HealthPolicy | None
+    alerts: tuple[AlertRule, ...]
+    events: frozenset[EventKind] | Literal["declared"] | None
+    keep_events: int
 
 
 class Wiring(msgspec.Struct, frozen=True):
@@ -80,6 +105,7 @@ class Wiring(msgspec.Struct, frozen=True):
     keep_dead: Keep
     lifespans: Sequence[Lifespan]
     lanes: LanePolicy
+    tracing: Mode
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -96,6 +122,8 @@ class Settings(msgspec.Struct, frozen=True):
     enqueue_timeout: float
     lanes: LanePolicy
     flow: QueueFlow
+    tracing: Mode
+    watching: Watching
 
 
 def check(options: QueueOptions, environ: Mapping[str, str]) -> Settings:
@@ -127,7 +155,30 @@ def check(options: QueueOptions, environ: Mapping[str, str]) -> Settings:
             options.get("group"),
             options.get("limits", {}),
         ),
+        tracing=_mode(options.get("tracing", "link")),
+        watching=_watching(options),
     )
+
+
+def _watching(options: QueueOptions) -> Watching:
+    health: object = options.get("health")
+    if "health" in options and not isinstance(health, HealthPolicy):
+        raise ConfigError("health", health, "give HealthPolicy(size=(1000, 5000), ...)")
+    events: object = options.get("events")
+    kinds = None if events is None or events == "declared" else _events.checked_kinds("events", events)
+    return Watching(
+        options.get("health"),
+        _alerts.checked_rules("alerts", options.get("alerts", ())),
+        "declared" if events == "declared" else kinds,
+        whole("keep_events", options.get("keep_events", 10_000), least=1, most=10_000_000) or 0,
+    )
+
+
+def _mode(value: object) -> Mode:
+    for known in get_args(Mode):
+        if value == known:
+            return cast("Mode", known)
+    raise ConfigError("tracing", value, f"use one of {', '.join(map(repr, get_args(Mode)))}")
 
 
 async def find_server(queue: str, url: str | None) -> tuple[str, Any]:

@@ -6,7 +6,6 @@ A lease goes to the executor, its outcome to the settling rules, the settlement 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import os
 import socket
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from uncalled_for import SharedContext
 
-from ._core import units
+from ._core import correlation, units
 from ._core.units import Seconds
 from ._runtime.control import Control
 from ._runtime.exchange import Exchange
@@ -163,7 +162,7 @@ class Worker:
         for joint in self._joints:
             joint.exchange.on_tick = self._ticked
             joint.exchange.on_restored = self._keeper.kick
-            joint.executor.root = contextvars.copy_context()
+            joint.executor.root = correlation.fresh()
             self._spawn(joint.exchange.run())
             self._spawn(joint.bell.run())
             for ticker in joint.tickers:
@@ -211,6 +210,7 @@ class Worker:
             if problem is not None:
                 raise problem
         for joint in self._joints:
+            await self._stack.enter_async_context(joint.lookout)
             states = [await self._stack.enter_async_context(lifespan()) for lifespan in joint.wiring.lifespans]
             joint.executor.state = states[0] if len(states) == 1 else states or None
 

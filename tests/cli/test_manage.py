@@ -174,10 +174,12 @@ def test_stats_once_and_watched(shell: Shell, deaths: list[str]) -> None:
 def test_health(shell: Shell, bare: Shell) -> None:
     assert shell.json("health")["healthy"] is True
     shell.run("send", "x", "--queue", "demo")
-    found = shell.json("health", code=1)
+    found = shell.json("health", code=2)
     assert found["queues"][0]["problems"] == ["1 job waiting, no worker"]
-    assert "limit 0" in shell.run("health", "--max-lag", "0", code=1).stdout
+    assert "limit 0" in shell.run("health", "--max-lag", "0", code=2).stdout
     shell.run("pause", "demo")
+    assert "demo: warning: paused, 1 job waiting\n  go on: streamq resume demo\n" in shell.run("health", code=1).stdout
+    shell.run("drain", "demo", "--yes")
     assert shell.run("health").stdout == "1 queue, all well\n"
     bare.run("health", "--url", "redis://127.0.0.1:1/0", code=4)
 

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from streamq._cli import loader, logs, options, say, show
 from streamq._cli.main import COMMANDS, cli
+from streamq._core.units import parse_duration
 from streamq.errors import AppImportError
 
 
@@ -24,13 +25,13 @@ from streamq.errors import AppImportError
     [("90s", 90), ("5m", 300), ("1h30m", 5400), ("2d", 172_800), ("250ms", 0.25), ("1.5", 1.5), ("1 m 30 s", 90)],
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert options.parse_duration(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "5x", "m", "-3s", "1h30", "s5", "1e3"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="no duration"):
-        options.parse_duration(text)
+        parse_duration(text)
 
 
 def test_rates_and_states_and_instants() -> None:

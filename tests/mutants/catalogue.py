@@ -212,6 +212,12 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         ("tests/faults/test_bad_input.py::test_a_foreign_key_is_in_the_way[window]",),
     ),
+    Mutant(
+        "counting what the fence refused",
+        "a settlement that was not applied is in the statistics all the same",
+        (Edit("_store/lua/_tally_settled.lua", "if string.find(answers, '[^a]') then", "if answers == '' then"),),
+        (f"{STORE}/test_statistics.py::test_what_was_not_applied_is_not_counted",),
+    ),
     # -- those of the review of the first draft ---------------------------------------------------------
     Mutant(
         "fence by the pending entry",

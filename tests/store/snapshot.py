@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import redis
 
+from streamq._core.report import plain
 from streamq._store.keys import Keys
 from tests.servers import Server
 from tests.store import lined
@@ -19,12 +20,12 @@ NUL = "\0"
 
 FOR_EVER = frozenset(
     {"m", "i", *(f"l{lane}" for lane in range(5)), "t", "d", "b", "p", "x", "xi", "w", "wd", "wt", "c", "wk", "wb"}
-    | {"bell", "s", "ss", "st", "fb"}
+    | {"bell", "s", "ss", "st", "fb", "n"}
     | lined.NAMES
 )
 """The keys of the catalogue that need no TTL: bounded by something else, as the catalogue says."""
 
-MORTAL = ("r:", "e:", "k:")
+MORTAL = ("r:", "e:", "k:", "n:")
 """The keys that must have one."""
 
 
@@ -67,6 +68,10 @@ class Snapshot:
     foreign: Sequence[str]
     lines: Lines = field(default_factory=Lines)
     rows: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    counters: Mapping[str, Mapping[int, int]] = field(default_factory=dict[str, Mapping[int, int]])
+    minutes: Mapping[str, Mapping[str, Mapping[int, int]]] = field(
+        default_factory=dict[str, Mapping[str, Mapping[int, int]]]
+    )
 
     @property
     def jobs(self) -> Self:
@@ -151,7 +156,15 @@ def take(server: Server, keys: Keys) -> Snapshot:
         foreign=tuple(sorted(name for name in found if name not in FOR_EVER and not name.startswith(MORTAL))),
         lines=lined.take(server, keys, rows) if lined.NAMES & set(found) else Lines(),
         rows=rows,
+        counters=slots(server, keys.counters),
+        minutes={name: slots(server, keys.base + name.encode()) for name in found if name.startswith("n:")},
     )
+
+
+def slots(server: Server, key: bytes) -> dict[str, Mapping[int, int]]:
+    """Counters: field -> slot -> number."""
+    found = pairs(server.command("HGETALL", key))
+    return {name: plain(name[:1].encode().replace(b"T", b"s"), value) for name, value in found.items() if name != "#"}
 
 
 def names(server: Server, keys: Keys) -> list[str]:
@@ -224,7 +237,7 @@ def check(server: Server, keys: Keys, now: Snapshot | None = None) -> Snapshot:
     assert now.bell in {0, 1}, f"{now.bell} tokens in the bell"
     # I16: no key without TTL but those of the catalogue, and no key that it does not name.
     assert not now.foreign, f"keys of no catalogue: {now.foreign}"
-    for kind, found in (("r:", now.records), ("", now.memos)):
+    for kind, found in (("r:", now.records), ("", now.memos), ("n:", {name[2:]: b"" for name in now.minutes})):
         for name in found:
             suffixes = [kind] if kind else ["e:", "k:"]
             ttls = [server.command("PTTL", keys.base + suffix.encode() + name.encode()) for suffix in suffixes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -49,6 +50,11 @@ ODD_IDS = (
 """Ids that would break a protocol which built or parsed strings carelessly. All pass the door."""
 
 
+def now_ms() -> int:
+    """The clock of this machine."""
+    return time.time_ns() // 1_000_000
+
+
 class Refusal(Exception):
     """The server answered with an error."""
 
@@ -89,16 +95,24 @@ class Stage:
     # -- producing --------------------------------------------------------------------------------------
 
     def enqueue_command(
-        self, jobs: Sequence[Job], *, producer: str = "p", seq: int = 1, max_pending: int = 0, protocol: int = PROTOCOL
+        self,
+        jobs: Sequence[Job],
+        *,
+        producer: str = "p",
+        seq: int = 1,
+        max_pending: int = 0,
+        protocol: int = PROTOCOL,
+        counted: bytes = b"",
     ) -> Command:
         """Return the call for a batch; the envelope of a job is its id."""
         keys = self.keys
         head = [
             keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.dead_index, keys.bell,
-            keys.producer_memo(producer.encode()), *(keys.record(job) for job, lane, _ in jobs if lane.endswith("c")),
+            keys.producer_memo(producer.encode()), keys.counters, keys.minutes(now_ms()),
+            *(keys.record(job) for job, lane, _ in jobs if lane.endswith("c")),
         ]  # fmt: skip
         flat = [part for job, lane, when in jobs for part in (job, lane, when, body_of(job))]
-        return script("enqueue").call(head, protocol, seq, 600_000, max_pending, keys.control, *flat)
+        return script("enqueue").call(head, protocol, seq, 600_000, max_pending, keys.control, counted, *flat)
 
     async def enqueue(self, *jobs: str | Job, producer: str = "p", **options: Any) -> dict[int, str]:
         """Enqueue jobs under the next sequence number; returns the refusals by position, from 0."""
@@ -109,20 +123,26 @@ class Stage:
         return refusals(await self.call(self.enqueue_command(whole, producer=producer, seq=seq, **options)))
 
     def lines_command(
-        self, jobs: Sequence[Lined], *, producer: str = "p", seq: int = 1, max_pending: int = 0
+        self,
+        jobs: Sequence[Lined],
+        *,
+        producer: str = "p",
+        seq: int = 1,
+        max_pending: int = 0,
+        counted: bytes = b"",
     ) -> Command:
         """Return the call for a batch with jobs that wait in lines."""
         keys = self.keys
         head = [
             keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.dead_index, keys.bell,
-            keys.producer_memo(producer.encode()), *keys.flow,
+            keys.producer_memo(producer.encode()), keys.counters, keys.minutes(now_ms()), *keys.flow,
             *(keys.record(job.id) for job in jobs if job.lane.endswith("c")),
         ]  # fmt: skip
         flat: list[str | bytes] = []
         for job, flow, lane, when, expires_ms, body in jobs:
             flat += [job, lane, when, body_of(job) if body is None else body]
             flat += [lines.record(flow, int(lane[0]), expires_ms), lines.dedup(flow.dedup if flow else None)]
-        return lines_script("enqueue").call(head, PROTOCOL, seq, 600_000, max_pending, keys.control, *flat)
+        return lines_script("enqueue").call(head, PROTOCOL, seq, 600_000, max_pending, keys.control, counted, *flat)
 
     async def line_up(self, *jobs: Lined, producer: str = "p", **options: Any) -> dict[int, str]:
         """Enqueue jobs that wait in lines under the next sequence number; returns the refusals by position, from 0."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from streamq import Arg, BatchContext, Context, Dedup, Depends, Exponential, Fixed, Group, Job, JobSpec, Keep, Priority
-from streamq import Queue, RateLimit, Retry, Snooze, Worker
+from streamq import Alert, AlertRule, Arg, BatchContext, Context, Dedup, Depends, Event, Exponential, Fixed, Group
+from streamq import HealthPolicy, Job, JobSpec, Keep, Priority, Queue, RateLimit, Retry, Snooze, Worker
 
 queue = Queue("delivery")
 
@@ -270,3 +270,36 @@ async def batches() -> None:
     numbers.job(None)  # E: mypy,pyright
     numbers.context(2).fail(0, "text")  # E: mypy,pyright
     await plain.enqueue(1)  # E: mypy,pyright
+
+
+@queue.on("finished")  # E: mypy,pyright
+async def on_finished(event: Event) -> None: ...
+
+
+@queue.on("dead")  # E: mypy,pyright
+async def not_an_event(event: int) -> None: ...
+
+
+@queue.on_alert  # E: mypy,pyright
+async def not_an_alert(alert: str) -> None: ...
+
+
+@queue.on_alert(severity="bad")  # E: mypy,pyright
+async def no_severity(alert: Alert) -> None: ...
+
+
+@queue.on_dead_letter  # E: mypy,pyright
+async def not_a_letter(event: Event) -> None: ...
+
+
+@queue.health_check("db", level="bad")  # E: mypy,pyright
+async def no_level() -> None: ...
+
+
+HealthPolicy(size=1000)  # E: mypy,pyright
+HealthPolicy((1, 2))  # E: mypy,pyright
+AlertRule("deadness", above=1)  # E: mypy,pyright
+AlertRule("dead", 50)  # E: mypy,pyright
+AlertRule("dead", above="50")  # E: mypy,pyright
+Queue("q", events={"finished"})  # E: mypy,pyright
+Queue("q", health=(1, 2))  # E: mypy,pyright

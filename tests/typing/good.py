@@ -11,6 +11,8 @@ from typing import Annotated, Any, assert_type
 import msgspec
 
 from streamq import (
+    Alert,
+    AlertRule,
     Arg,
     AttemptInfo,
     BatchContext,
@@ -22,11 +24,14 @@ from streamq import (
     Dedup,
     Depends,
     Discard,
+    Event,
     Exponential,
     Fatal,
     Fixed,
     Group,
     Handler,
+    Health,
+    HealthPolicy,
     Job,
     JobInfo,
     JobPage,
@@ -38,9 +43,11 @@ from streamq import (
     Queue,
     RateLimit,
     RateLimited,
+    Reason,
     Replayed,
     Retry,
     Snooze,
+    Stats,
     Worker,
     WorkerInfo,
     current_context,
@@ -327,6 +334,10 @@ async def operate() -> None:
     async with queue as opened:
         assert_type(opened, Queue)
     assert_type(await queue.counts(), Counts)
+    stats = await queue.stats("24h", by="name")
+    assert_type(stats, Stats)
+    assert_type(stats.rows[0].wait.p95, float | None)
+    assert_type((await queue.stats(timedelta(hours=1))).total.arrived, int)
     assert_type(await queue.jobs("waiting", name="plain", limit=10), JobPage)
     assert_type(await queue.jobs(JobState.DEAD, tenant="shop_42", cursor=""), JobPage)
     assert_type(await queue.workers(), list[WorkerInfo])
@@ -488,3 +499,63 @@ async def batches(point: Point) -> None:
     await points([point])
     known: BatchHandler[Point, str, Sequence[str]] = named
     assert_type(known.name, str)
+
+
+# -- what is watched: health, alerts, hooks, events --------------------------------------------------------------------
+
+watched = Queue(
+    "watched",
+    health=HealthPolicy(size=(1000, 5000), oldest=(60, timedelta(hours=1)), failed=None),
+    alerts=[AlertRule("dead", above=50, for_=timedelta(minutes=5)), AlertRule("workers", below=(2, 1), every=None)],
+    events={"dead", "completed"},
+    keep_events=5000,
+)
+Queue("all", events=True, alerts=AlertRule("error_rate", above=0.5, severity="critical"))
+
+
+@watched.health_check("database", timeout=timedelta(seconds=1), level="warning")
+async def database() -> None: ...
+
+
+@watched.health_check("disk")
+def disk() -> bool | str:
+    return True
+
+
+@watched.on_alert
+async def tell(alert: Alert) -> None:
+    assert_type(alert.value, float)
+    assert_type(alert.since, datetime)
+
+
+@watched.on_alert(severity="critical")
+def page(alert: Alert) -> None:
+    print(alert)
+
+
+@watched.on("dead", "failed")
+async def on_failure(event: Event) -> None:
+    assert_type(event.job_id, str)
+
+
+@watched.on()
+def on_anything(event: Event) -> None:
+    print(event.json(), event.data.get("error"))
+
+
+@watched.on_dead_letter
+async def on_dead(letter: DeadLetter) -> None:
+    assert_type(letter.reason, str)
+
+
+async def watching() -> None:
+    health = await watched.health()
+    assert_type(health, Health)
+    for reason in health.reasons:
+        assert_type(reason, Reason)
+        assert_type(reason.value, float | None)
+    assert_type(await watched.alerts(), list[Alert])
+    async for event in watched.events(after="0", names={"send"}, kinds=["dead"]):
+        assert_type(event, Event)
+    await tell((await watched.alerts())[0])
+    assert_type(disk(), bool | str)

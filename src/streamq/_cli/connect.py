@@ -45,7 +45,8 @@ def server_url(options: dict[str, Any]) -> str:
 @asynccontextmanager
 async def opened(name: str, options: dict[str, Any]) -> AsyncGenerator[Queue]:
     """Open a queue by name, for looking and managing; the app that owns it is not needed."""
-    queue = Queue(name, url=server_url(options), prefix=chosen(options, "prefix"), enqueue_timeout=5.0)
+    url, prefix = server_url(options), chosen(options, "prefix")
+    queue = Queue(name, url=url, prefix=prefix, enqueue_timeout=5.0, events="declared")
     try:
         # A person waits at the other end: say at once that nothing answers, where a service would try again.
         await (await queue.stores())[0].call((b"PING",), wait=0.3)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from .connect import awaited, known, opened, several
-from .options import Command, chosen, printing
+from .options import Command, chosen, complete_queues, printing
 from .say import confirm, count
 from .show import emit
 from .typos import note_unknown_handler
@@ -25,7 +25,7 @@ def _of(command: F) -> F:
 
 
 @click.command(cls=Command)
-@click.argument("queue_names", nargs=-1, metavar="[QUEUE]...")
+@click.argument("queue_names", nargs=-1, metavar="[QUEUE]...", shell_complete=complete_queues)
 @_of
 @click.option("--reason", default="", help="Shown to whoever wonders why nothing runs.")
 @printing
@@ -44,7 +44,7 @@ async def pause(queue_names: Sequence[str], **options: Any) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("queue_names", nargs=-1, metavar="[QUEUE]...")
+@click.argument("queue_names", nargs=-1, metavar="[QUEUE]...", shell_complete=complete_queues)
 @_of
 @printing
 @awaited

@@ -16,8 +16,8 @@ from .options import DURATION, Command, chosen, one_queue, printing
 @click.command(cls=Command)
 @click.option("--live", is_flag=True, help="Only: do the event loops of this machine's workers turn? Asks no server.")
 @one_queue
-@click.option("--max-lag", type=click.IntRange(0), help="Unhealthy with more jobs waiting than this.")
-@click.option("--max-age", type=DURATION, help="Unhealthy when the oldest has waited longer.")
+@click.option("--max-lag", type=click.IntRange(0), help="Critical with more jobs waiting than this.")
+@click.option("--max-age", type=DURATION, help="Critical when the oldest has waited longer.")
 @click.option(
     "--stale",
     type=DURATION,
@@ -27,10 +27,11 @@ from .options import DURATION, Command, chosen, one_queue, printing
 @printing
 @click.pass_context
 def health(ctx: click.Context, /, **options: Any) -> None:
-    """Exit with 0 if all is well, 1 if not, 4 if Redis cannot be reached.
+    """Exit with 0 if all is well, 1 with a warning, 2 if something is critical, 4 if Redis cannot be reached.
 
-    For a liveness probe use --live: a Redis that is away must not restart workers. Without it every queue needs a
-    worker while jobs wait.
+    Judged by the HealthPolicy that the queue's workers declare, else by the default one; every queue needs a worker
+    while jobs wait. For a liveness probe use --live, which exits with 0 or 1: a Redis that is away must not restart
+    workers.
     """
     if not options["live"]:
         ready = importlib.import_module(".ready", __package__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -11,12 +11,11 @@ from .. import Job, JobInfo, Priority, Queue
 from ..errors import JobUnknown
 from . import bulk
 from .connect import awaited, names, one_name, opened
-from .options import STATE, STATES, Command, chosen, one_queue, printing
+from .finding import filtered, filters, wanted
+from .options import STATES, Command, chosen, one_queue, printing
 from .options import bulk as bulk_options
 from .say import CliError, note
 from .show import emit, job_page, job_table, without_payload
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 LEVEL = click.Choice([one.name.lower() for one in Priority], case_sensitive=False)
 
@@ -27,14 +26,6 @@ PAGE = 500
 @click.group()
 def jobs() -> None:
     """List, show, retry, cancel, move and remove jobs."""
-
-
-def filters(command: F) -> F:
-    """Add what jobs are found by."""
-    state = click.option("--state", type=STATE, help=f"One of {', '.join(STATES)}.")
-    name = click.option("--name", help="Only of this handler.")
-    tenant = click.option("--tenant", help="Only of this tenant.")
-    return state(name(tenant(command)))
 
 
 @jobs.command("list", cls=Command)
@@ -56,9 +47,9 @@ async def list_jobs(**options: Any) -> None:
     if found:
         job_table(found)
     else:
-        note("no job matches" if options["name"] or options["tenant"] or options["state"] else "no jobs")
+        note("no job matches" if filtered(options) else "no jobs")
     if cursor:
-        note(f"there is more: --cursor {cursor}")
+        note(f"there is more: --cursor {cursor}" + (f"; looked at {looked:,}" if wanted(options) else ""))
 
 
 async def _page(queue: Queue, options: dict[str, Any]) -> tuple[list[JobInfo], str, int]:
@@ -70,9 +61,7 @@ async def _page(queue: Queue, options: dict[str, Any]) -> tuple[list[JobInfo], s
     found: list[JobInfo] = []
     looked = 0
     for number, state in enumerate(states):
-        page = await queue.jobs(
-            state, name=options["name"], tenant=options["tenant"], limit=options["limit"] - len(found), cursor=inner
-        )
+        page = await queue.jobs(state, limit=options["limit"] - len(found), cursor=inner, **wanted(options))
         found += page.jobs
         looked += page.looked_at
         inner = page.cursor
@@ -166,8 +155,7 @@ async def _each(
     act: Callable[[Job[Any]], Any],
 ) -> None:
     """Do a verb to the jobs named or found; without ``--state`` to those in its ``usual`` states."""
-    filtered = any(options[name] for name in ("state", "name", "tenant"))
-    bulk.ids_or_all(ids, everything=options["everything"], filtered=filtered)
+    bulk.ids_or_all(ids, everything=options["everything"], filtered=filtered(options))
     state = options["state"]
     if state and state not in fitting:
         raise click.UsageError(f"{state} jobs cannot be {verb.done}; it works on {', '.join(fitting)}")
@@ -191,7 +179,7 @@ async def _matching(queue: Queue, states: Sequence[str], options: dict[str, Any]
     for state in states:
         cursor = ""
         while True:
-            page = await queue.jobs(state, name=options["name"], tenant=options["tenant"], limit=PAGE, cursor=cursor)
+            page = await queue.jobs(state, limit=PAGE, cursor=cursor, **wanted(options))
             found.update((job.id, None) for job in page.jobs)
             cursor = page.cursor
             if not cursor:

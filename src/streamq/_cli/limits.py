@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from .. import LimitInfo, Queue, RateLimit
+from .._core.units import parse_duration
 from .connect import awaited, known, opened
-from .options import Command, chosen, parse_duration, printing
+from .options import Command, chosen, printing
 from .say import ago, duration, note, table
 from .show import emit
 from .typos import note_unknown_handler

@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from .. import LogContext
 from .say import CliError, duration
 
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
@@ -116,6 +117,7 @@ def configure(style: str | None, level: str, *, untouched: bool) -> str:
     handler: logging.Handler = RichHandler() if style == "rich" else logging.StreamHandler()
     if style != "rich":
         handler.setFormatter(JsonFormatter() if style == "json" else PlainFormatter())
+    handler.addFilter(LogContext())
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

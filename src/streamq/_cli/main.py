@@ -9,6 +9,7 @@ import sys
 from typing import Any, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from .say import CliError
 
@@ -16,8 +17,8 @@ EXIT_CODES = """\
 \b
 Exit codes:
   0  done; a worker that was asked to stop and finished its jobs
-  1  unhealthy, or it failed while running
-  2  wrong usage
+  1  unhealthy (health: a warning), or it failed while running
+  2  wrong usage; health: critical
   3  the app cannot be imported
   4  Redis cannot be reached, or refused us
   5  the job that was waited for failed
@@ -46,7 +47,9 @@ COMMANDS = {
     "dlq": Place("dlq", "dlq", "List, show, replay and purge dead letters."),
     "cron": Place("cron", "cron", "List, preview, run, pause, resume and remove schedules."),
     "queues": Place("queues", "queues", "List the queues with their counts."),
+    "top": Place("top", "top", "Watch queues, workers, running jobs and dead letters, live."),
     "stats": Place("stats", "stats", "Show the counters of queues, once or again and again."),
+    "metrics": Place("metrics", "metrics", "Print or serve metrics for Prometheus."),
     "explain": Place("explain", "explain", "Tell why a job waits."),
     "limits": Place("limits", "limits", "List, set and clear limits while workers run."),
     "pause": Place("control", "pause", "Hand out no more jobs of a queue, a group or a handler."),
@@ -57,10 +60,13 @@ COMMANDS = {
     "dedup": Place("dedup", "dedup", "Look at dedup keys, and release them."),
     "drain": Place("control", "drain", "Remove what waits and has not started."),
     "bench": Place("bench", "bench", "Measure how fast this machine and that server are."),
+    "dashboard": Place("dashboard", "dashboard", "Serve the dashboard and the REST operations."),
     "health": Place("health", "health", "Tell whether all is well, as an exit code."),
     "doctor": Place("doctor", "doctor", "Tell what to change about server, queues, workers and this machine."),
     "verify": Place("verify", "verify", "Check that everything a queue keeps hangs together."),
     "recover": Place("verify", "recover", "Mend what verify found; says first what it would do."),
+    "grafana": Place("grafana", "grafana", "Write the dashboards and alert rules that come with streamq."),
+    "completion": Place("completion", "completion", "Print what makes a shell complete streamq commands."),
 }
 ALIASES = {"enqueue": "send"}
 
@@ -97,6 +103,12 @@ class LazyGroup(click.Group):
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, place.help) for name, place in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command without importing any."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=one.help) for name, one in COMMANDS.items() if name.startswith(incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run; what streamq raises on purpose becomes one line and an exit code."""

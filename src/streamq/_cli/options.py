@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -9,28 +10,12 @@ from typing import Any, TypeVar
 
 import click
 
-F = TypeVar("F", bound=Callable[..., Any])
+from .._core.units import UNITS, parse_duration
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+F = TypeVar("F", bound=Callable[..., Any])
 
 STATES: tuple[str, ...] = ("waiting", "active", "delayed", "parked", "completed", "dead")
 _ALIASES = {"wait": "waiting", "prioritized": "waiting", "failed": "dead", "running": "active", "scheduled": "delayed"}
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds in "90s", "5m", "1h30m", "2d", "250ms", or a plain number of seconds.
-
-    Raises:
-        ValueError: It is none of these.
-    """
-    cleaned = text.strip().lower().replace(" ", "")
-    if re.fullmatch(r"\d+(\.\d+)?", cleaned):
-        return float(cleaned)
-    parts = _PART.findall(cleaned)
-    if not parts or "".join(number + unit for number, unit in parts) != cleaned:
-        raise ValueError(f"no duration: {text!r}")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def duration(value: str | float) -> float:
@@ -50,7 +35,7 @@ def rate(value: str | float) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/(s|m|h))?", value.strip())
     if found is None or not float(found[1]):
         raise click.BadParameter(f"{value!r} is no rate; write 50/s or 600/m")
-    return float(found[1]) / _SECONDS[found[2] or "s"]
+    return float(found[1]) / UNITS[found[2] or "s"]
 
 
 def instant(value: str | datetime) -> datetime:
@@ -119,9 +104,20 @@ def printing(command: F) -> F:
     return connected(as_json(command))
 
 
+def complete_queues(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+    """Complete the name of a queue."""
+    return importlib.import_module(".completion", __package__).queue_names(ctx, param, incomplete)
+
+
+def complete_handlers(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+    """Complete the name of a handler."""
+    return importlib.import_module(".completion", __package__).handler_names(ctx, param, incomplete)
+
+
 def one_queue(command: F) -> F:
     """Add ``--queue``, for commands that work on a single one."""
-    return click.option("-q", "--queue", "queue_name", help="The queue; not needed when there is only one.")(command)
+    said = "The queue; not needed when there is only one."
+    return click.option("-q", "--queue", "queue_name", shell_complete=complete_queues, help=said)(command)
 
 
 def bulk(command: F) -> F:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import click
+import msgspec
 
-from .connect import known, names
+from .. import Health, Reason
+from .connect import known, names, opened
 from .options import chosen
-from .queues import Row, read_all
 from .say import count, duration
 from .show import emit
+
+LEVELS = ("ok", "warning", "critical")
+"""By exit code."""
+
+COLOURS = {"warning": "yellow", "critical": "red"}
 
 
 def check(options: dict[str, Any]) -> int:
@@ -22,27 +29,43 @@ def check(options: dict[str, Any]) -> int:
 async def _check(options: dict[str, Any]) -> int:
     given = options["queue_name"]
     found = [await known(given, options)] if given else await names(options)
-    rows = await read_all(found, options)
-    problems = {row.name: _problems(row, options) for row in rows}
-    well = not any(problems.values())
+    seen = dict(zip(found, await asyncio.gather(*(_health(name, options) for name in found)), strict=True))
+    worst = max((LEVELS.index(one.level) for one in seen.values()), default=0)
     if chosen(options, "as_json"):
-        listed = [{**row.data(), "problems": problems[row.name]} for row in rows]
-        emit({"healthy": well, "queues": listed})
-        return 0 if well else 1
-    for name, said in problems.items():
-        for one in said:
-            click.echo(f"{name}: {one}")
-    if well:
-        click.echo(f"{count(len(rows), 'queue')}, all well")
-    return 0 if well else 1
+        queues = [
+            {"queue": name, "problems": [reason.said for reason in one.reasons], **msgspec.structs.asdict(one)}
+            for name, one in seen.items()
+        ]
+        emit({"level": LEVELS[worst], "healthy": not worst, "queues": queues})
+        return worst
+    for name, one in seen.items():
+        _show(name, one)
+    if not any(one.reasons for one in seen.values()):
+        click.echo(f"{count(len(seen), 'queue')}, all well")
+    return worst
 
 
-def _problems(row: Row, options: dict[str, Any]) -> list[str]:
-    counts, said = row.counts, list[str]()
-    if counts.waiting and not row.alive and not counts.paused:
-        said.append(f"{count(counts.waiting, 'job')} waiting, no worker")
-    if options["max_lag"] is not None and counts.waiting > options["max_lag"]:
-        said.append(f"{counts.waiting:,} waiting, limit {options['max_lag']:,}")
-    if options["max_age"] is not None and counts.oldest is not None and counts.oldest > options["max_age"]:
-        said.append(f"oldest has waited {duration(counts.oldest)}, limit {duration(options['max_age'])}")
-    return said
+async def _health(name: str, options: dict[str, Any]) -> Health:
+    async with opened(name, options) as queue:
+        found = await queue.health()
+    reasons = [*_asked(found, options), *found.reasons]
+    level = LEVELS[max((LEVELS.index(one.level) for one in reasons), default=0)]
+    return msgspec.structs.replace(found, level=level, reasons=tuple(reasons))
+
+
+def _asked(found: Health, options: dict[str, Any]) -> Iterator[Reason]:
+    """Yield what is over the limits of this command line; they are critical: somebody asked for them."""
+    waiting, oldest = found.facts.get("waiting", 0), found.facts.get("oldest")
+    lag, age = options["max_lag"], options["max_age"]
+    if lag is not None and waiting > lag:
+        yield Reason("size", "critical", f"{waiting:,} waiting, limit {lag:,}", waiting, lag)
+    if age is not None and oldest is not None and oldest > age:
+        said = f"oldest has waited {duration(oldest)}, limit {duration(age)}"
+        yield Reason("oldest", "critical", said, oldest, age)
+
+
+def _show(name: str, found: Health) -> None:
+    for one in found.reasons:
+        click.echo(f"{name}: {click.style(one.level, fg=COLOURS.get(one.level))}: {one.said}")
+        if one.do:
+            click.echo(f"  {one.do}")

@@ -20,6 +20,7 @@ from .. import Queue, Worker
 from ..errors import StreamqError
 from .alive import EVERY, Alive
 from .loader import Loaded
+from .probes import Probes
 from .say import HANDED_BACK, CliError, count, duration, note, sign
 
 log = logging.getLogger("streamq.worker")
@@ -40,6 +41,7 @@ class Manner(NamedTuple):
     wait_for_redis: float = 0.0
     dev: bool = False
     parent: int | None = None
+    probes: tuple[str, int] | None = None
 
 
 def build(loaded: Loaded, given: dict[str, Any], *, scheduling: bool = True) -> Worker:
@@ -76,7 +78,7 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _run(worker: Worker, manner: Manner) -> int:
     signals = Signals(worker)
-    with signals.caught():
+    with signals.caught(), _probed(worker, manner, signals) as probes:
         server = asyncio.create_task(server_of(worker.queues[0], manner.wait_for_redis))
         asked = asyncio.create_task(signals.asked.wait())
         try:
@@ -84,6 +86,8 @@ async def _run(worker: Worker, manner: Manner) -> int:
             if not server.done():
                 return 0  # told to stop before there was anything to stop
             _announce(worker, server.result(), manner)
+            if probes is not None:
+                probes.started = True
             await _work(worker, manner, signals)
         finally:
             server.cancel()
@@ -94,6 +98,30 @@ async def _run(worker: Worker, manner: Manner) -> int:
         note(f"grace passed: {count(worker.handed_back, 'running job')} handed back, no attempt charged")
         return HANDED_BACK
     return 0
+
+
+@contextlib.contextmanager
+def _probed(worker: Worker, manner: Manner, signals: Signals) -> Generator[Probes | None]:
+    """Answer probes while the block runs, from before the server is reached to the last job."""
+    if manner.probes is None:
+        yield None
+        return
+    probes = Probes(worker.queues, *manner.probes)
+    probes.stopping = signals.asked.is_set
+    probes.open()
+    note(f"probes at http://{manner.probes[0]}:{probes.port}/health")
+    turning = asyncio.create_task(_turn(probes))
+    try:
+        yield probes
+    finally:
+        turning.cancel()
+        probes.close()
+
+
+async def _turn(probes: Probes) -> None:
+    while True:
+        probes.touch()
+        await asyncio.sleep(EVERY)
 
 
 async def _work(worker: Worker, manner: Manner, signals: Signals) -> None:

@@ -44,9 +44,18 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def printable(text: str) -> str:
+    """Return ``text`` without anything that a terminal would obey: names and errors are strangers' text."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else " " if one in "\n\r\t" else "\N{REPLACEMENT CHARACTER}" for one in text
+    )
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
     """Print a table: two spaces between columns, no boxes. On a terminal what does not fit is cut."""
-    lines = [list(head), *(list(row) for row in rows)]
+    lines = [list(head), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(head))]
     limit = _columns()
     for number, line in enumerate(lines):

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from .. import AttemptInfo, JobInfo
-from .say import ago, duration, table
+from .say import ago, duration, printable, table
 
 COLOURS: dict[str, dict[str, Any]] = {
     "active": {"fg": "blue"},
@@ -73,21 +73,21 @@ def job_table(jobs: Sequence[JobInfo]) -> None:
 def job_page(info: JobInfo) -> None:
     """Print everything known of a job."""
     colour = COLOURS.get(str(info.state), {})
-    click.echo(f"{info.id}  {click.style(str(info.state), **colour)}  {info.name}")
+    click.echo(f"{printable(info.id)}  {click.style(str(info.state), **colour)}  {printable(info.name)}")
     for label, value in _facts(info):
         if value not in ("", "-", None):
-            click.echo(f"  {label:<9} {value}")
+            click.echo(f"  {label:<9} {printable(value)}")
     if info.args is not None:
         click.echo("  payload")
         for key, value in info.args.items():
-            click.echo(f"    {key}: {value if isinstance(value, str) else as_json(value, indent=0)}")
+            click.echo(printable(f"    {key}: {value if isinstance(value, str) else as_json(value, indent=0)}"))
     for error in info.errors:
         click.echo(f"  attempt {error.attempt} failed {ago(error.at)} after {duration(error.duration)}")
-        click.echo(f"    {_error(error)}")
+        click.echo(f"    {printable(_error(error))}")
     if info.errors and info.errors[-1].traceback:
         click.echo("  last traceback")
         for line in info.errors[-1].traceback.rstrip().splitlines():
-            click.echo(click.style(f"    {line}", dim=True))
+            click.echo(click.style(f"    {printable(line)}", dim=True))
 
 
 def _facts(info: JobInfo) -> list[tuple[str, str | None]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,16 +10,17 @@ from typing import Any
 import click
 
 from .connect import awaited, known, names
-from .options import DURATION, Command, chosen, printing
+from .options import DURATION, Command, chosen, complete_queues, printing
 from .queues import Held, Row, paused, read_all
 from .say import count, duration, note
 from .show import emit, emit_line
+from .watching import Away, watching
 
 TOTALS = ("completed", "failed", "retried", "snoozed", "limited", "cancelled", "expired", "stalled", "replayed")
 
 
 @click.command(cls=Command)
-@click.argument("queue_names", nargs=-1, metavar="[QUEUE]...")
+@click.argument("queue_names", nargs=-1, metavar="[QUEUE]...", shell_complete=complete_queues)
 @click.option("-w", "--watch", is_flag=True, help="Again and again, with rates; ends with Ctrl-C.")
 @click.option("--interval", type=DURATION, default=1.0, help="With --watch.  [default: 1s]")
 @click.option("--times", type=click.IntRange(1), help="With --watch: so often, then end.")
@@ -68,19 +68,21 @@ async def _watch(found: list[str], options: dict[str, Any]) -> None:
     """Print a line a queue and interval; the rate is what changed since the line before."""
     before: dict[str, tuple[float, int, int]] = {}
     left = options["times"]
-    while left is None or left > 0:
-        now = time.monotonic()
-        for row in await read_all(found, options):
-            done, failed = row.counts.completed, row.counts.failed
-            last, was_done, was_failed = before.get(row.name, (now, done, failed))
-            span = now - last
-            before[row.name] = (now, done, failed)
-            _line(
-                row, (done - was_done) / span if span else None, (failed - was_failed) / span if span else None, options
-            )
-        left = None if left is None else left - 1
-        if left != 0:
-            await asyncio.sleep(options["interval"])
+    async with watching(options, found, options["interval"]) as watch:
+        while left is None or left > 0:
+            seen = await watch.look()
+            if isinstance(seen, Away):
+                note(f"no answer ({seen.reason}), next try in {duration(seen.again)}")
+                continue
+            now = time.monotonic()
+            for one in seen.queues:
+                done, failed = one.counts.completed, one.counts.failed
+                last, was_done, was_failed = before.get(one.name, (now, done, failed))
+                span = now - last
+                before[one.name] = (now, done, failed)
+                speed, misses = ((done - was_done) / span, (failed - was_failed) / span) if span else (None, None)
+                _line(Row(one.name, one.counts, list(one.workers)), speed, misses, options)
+            left = None if left is None else left - 1
 
 
 def _line(row: Row, done: float | None, failed: float | None, options: dict[str, Any]) -> None:

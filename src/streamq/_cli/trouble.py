@@ -61,12 +61,16 @@ def _misused(problem: ConfigError | InvalidPayload) -> CliError:
     return CliError(str(problem), code=USAGE)
 
 
-def unreachable(url: str, reason: str) -> CliError:
-    """Return the error for a server that did not answer."""
+def in_words(reason: str) -> str:
+    """Return why a server did not answer, short."""
     number = re.search(r"Err(?:no|or) (\d+)", reason)
     spoken = os.strerror(int(number[1])) if number else reason
-    said = next((short for text, short in _REASONS.items() if text in spoken), reason.rstrip("."))
-    return CliError(f"cannot reach Redis at {url} ({said})", START_ONE, POINT_TO, WAIT, code=REDIS)
+    return next((short for text, short in _REASONS.items() if text in spoken), reason.rstrip("."))
+
+
+def unreachable(url: str, reason: str) -> CliError:
+    """Return the error for a server that did not answer."""
+    return CliError(f"cannot reach Redis at {url} ({in_words(reason)})", START_ONE, POINT_TO, WAIT, code=REDIS)
 
 
 def nowhere() -> CliError:

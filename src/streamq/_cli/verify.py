@@ -10,13 +10,13 @@ import msgspec
 
 from .. import Finding, Recovery, Verification
 from .connect import awaited, known, names, opened, several
-from .options import Command, chosen, printing
+from .options import Command, chosen, complete_queues, printing
 from .say import count, duration, note, table
 from .show import emit
 
 
 @click.command(cls=Command)
-@click.argument("queue_names", nargs=-1, metavar="[QUEUE]...")
+@click.argument("queue_names", nargs=-1, metavar="[QUEUE]...", shell_complete=complete_queues)
 @click.option("--limit", type=click.IntRange(1), help="Look at no more than so many things of each sort.")
 @click.option("--examples", type=click.IntRange(0, 1000), default=3, show_default=True, help="Of each kind of damage.")
 @printing
@@ -66,7 +66,7 @@ def _table(findings: Sequence[Finding]) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("queue_names", nargs=-1, metavar="[QUEUE]...")
+@click.argument("queue_names", nargs=-1, metavar="[QUEUE]...", shell_complete=complete_queues)
 @click.option("--all", "everything", is_flag=True, help="Every queue of the prefix.")
 @click.option("--apply", is_flag=True, help="Do it; without it only say what would be done.")
 @click.option("--limit", type=click.IntRange(1), help="Look at no more than so many things of each sort.")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from . import logs, running
+from . import logs, probes, running
 from .loader import load, targets
 from .options import DURATION, Command, chosen, connected
 from .say import APP, USAGE, CliError
@@ -74,6 +74,8 @@ def log_options(command: F) -> F:
 @click.option(
     "--loop", type=click.Choice(["auto", "asyncio", "uvloop"]), default="auto", show_default=True, help="Event loop."
 )
+@click.option("--health-port", type=click.IntRange(0, 65535), help="Serve /live, /health and /queue/health there.")
+@click.option("--health-host", default="127.0.0.1", show_default=True, help="Address of --health-port; 0.0.0.0: any.")
 @click.option("--dev", is_flag=True, hidden=True)
 @connected
 @click.pass_context
@@ -95,6 +97,7 @@ def worker(ctx: click.Context, /, apps: Sequence[str], **options: Any) -> None:
             "or set STREAMQ_APP, or [tool.streamq] app in pyproject.toml",
             code=APP,
         )
+    probes.checked(options["health_port"], options["processes"])
     if options["processes"] > 1 or options["reload"]:
         ctx.exit(_supervise(wanted, arguments(ctx, wanted), options))
     ctx.exit(_run_here(wanted, options))
@@ -144,6 +147,7 @@ def _run_here(wanted: Sequence[str], options: dict[str, Any]) -> int:
         log_style=style,
         wait_for_redis=options["wait_for_redis"],
         dev=options["dev"],
+        probes=None if options["health_port"] is None else (options["health_host"], options["health_port"]),
         parent=os.getppid() if os.environ.get(SUPERVISOR) == str(os.getppid()) else None,
     )
     return running.run(running.build(loaded, given, scheduling=options["scheduler"]), manner)

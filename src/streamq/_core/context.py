@@ -98,6 +98,11 @@ def current_context() -> Context:
     return found
 
 
+def running() -> Context | None:
+    """Return the `Context` of the attempt this code runs in, None outside of a handler."""
+    return current_context() if _current.get(None) is not None else None
+
+
 def bind(context: Context | Callable[[], Context]) -> None:
     """Make ``context`` the current one of this task; a function makes it when somebody asks for it."""
     _current.set(context)

@@ -173,6 +173,21 @@ def moved(data: bytes, lane: int) -> bytes:
     return encode(fields)
 
 
+def decoded(data: bytes) -> Envelope | None:
+    """Return an envelope, None for what is none."""
+    try:
+        return decode(data)
+    except MALFORMED:
+        return None
+
+
+def revived(envelope: Envelope, lane: int) -> bytes:
+    """Return a dead job as one that lives: attempts from zero, a higher hop, no bounds that have passed meanwhile."""
+    return encode(
+        replaced(envelope, attempts=0, hop=envelope.hop + 1, lane=lane, expires_ms=None, deadline_ms=None)
+    )
+
+
 def replaced(envelope: Envelope, **changes: Any) -> Envelope:
     """Return a copy of ``envelope`` with fields changed."""
     return msgspec.structs.replace(envelope, **changes)

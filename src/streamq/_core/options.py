@@ -36,11 +36,11 @@ class JobOptions(TypedDict, total=False):
     delay: seconds or timedelta before it may start. at: aware datetime before which it does not start (not with delay).
     priority: lane. max_attempts: runs in all, the first included. backoff: wait between runs. timeout: bounds one run.
     job_id: custom id, unique while the job is unsettled, dead, or within ``result_ttl``. headers: text pairs handed to
-    the handler. tenant: whose job it is. expires_in: must start by, else it ends as expired. deadline: aware
-    datetime by which all runs must have ended. keep_result: keep a record even of a None result. group: whose turn it
-    is, such as a customer's id; groups take fair turns within what Queue(group=) allows each. rate_key: a limit of
-    Queue(limits=) that counts this job too, or its key of the handler's rate_limit. cost: what a start takes of rate
-    limits (1). dedup: which jobs are the same one (`Dedup`; instead of the handler's).
+    the handler. tenant: whose job it is (else the running job's). expires_in: must start by, else it ends as expired.
+    deadline: aware datetime by which all runs must have ended. keep_result: keep a record even of a None result. group:
+    whose turn it is, such as a customer's id; groups take fair turns within what Queue(group=) allows each. rate_key: a
+    limit of Queue(limits=) that counts this job too, or its key of the handler's rate_limit. cost: what a start takes
+    of rate limits (1). dedup: which jobs are the same one (`Dedup`; instead of the handler's).
     """
 
     delay: Seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 
 from ..errors import ConfigError
@@ -52,3 +53,24 @@ def instant_ms(option: str, value: datetime) -> int:
 def from_ms(value: int) -> datetime:
     """Return the instant ``value`` milliseconds after the epoch, in UTC; what no datetime can hold becomes the last."""
     return _EPOCH + timedelta(milliseconds=min(max(value, 0), _LAST_MS))
+
+
+UNITS: dict[str, float] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+"""Seconds in each unit that a duration may be written with."""
+
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds in "90s", "5m", "1h30m", "2d", "250ms", or a plain number of seconds.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    cleaned = text.strip().lower().replace(" ", "")
+    if re.fullmatch(r"\d+(\.\d+)?", cleaned):
+        return float(cleaned)
+    parts = _PART.findall(cleaned)
+    if not parts or "".join(number + unit for number, unit in parts) != cleaned:
+        raise ValueError(f"no duration: {text!r}")
+    return sum(float(number) * UNITS[unit] for number, unit in parts)

@@ -21,8 +21,12 @@ def entry_reply(stream: Stream, entry: Id) -> Entry:
 
 
 def xadd(space: Keyspace, args: Args) -> bytes:
-    """XADD key id or * field value..."""
-    given = None
+    """XADD key [MAXLEN ~ count] id or * field value..."""
+    given, most = None, None
+    if args[1].upper() == b"MAXLEN":
+        if len(args) < 7 or args[2] != b"~":  # 7: key, the option in three, id, field and value
+            raise unsupported("XADD but with MAXLEN ~ count")
+        most, args = whole(args[3]), [args[0], *args[4:]]
     if args[1] != b"*":
         if not args[1][:1].isdigit():
             raise unsupported("XADD with options")
@@ -32,7 +36,10 @@ def xadd(space: Keyspace, args: Args) -> bytes:
     stream = space.find(args[0], Stream)
     if given is not None and given <= (stream.last if stream else (0, 0)):
         raise CommandError("ERR The ID specified in XADD is equal or smaller than the target stream top item")
-    return id_text(space.open(args[0], Stream).add(tuple(args[2:]), space.now_ms, given))
+    made = id_text(space.open(args[0], Stream).add(tuple(args[2:]), space.now_ms, given))
+    if most is not None:
+        xtrim(space, [args[0], b"MAXLEN", b"%d" % most])
+    return made
 
 
 def xtrim(space: Keyspace, args: Args) -> int:

@@ -28,7 +28,8 @@ class Attempt(msgspec.Struct, eq=False):  # a struct is made in C, and a job mak
     ``id``, ``token``: job and fence. ``count``: deliveries (count - 1 are stalls). ``touched``: monotonic send time of
     the call that last confirmed the lease. ``mark``: what take said of it (take.lua). ``limit``: monotonic end of the
     run, inf for none. ``begun``: its task has run its first step. ``settling``: its settlement is on the way; it stays
-    leased until that was answered. ``batch``: with whom it runs in one call, None if alone.
+    leased until that was answered. ``batch``: with whom it runs in one call, None if alone. ``span``: of OpenTelemetry,
+    None unless somebody traces.
     """
 
     id: bytes
@@ -45,6 +46,7 @@ class Attempt(msgspec.Struct, eq=False):  # a struct is made in C, and a job mak
     why: Why = ""
     task: asyncio.Task[Any] | Batch | None = None
     batch: Batch | None = None
+    span: Any = None
 
     @property
     def job_id(self) -> str:

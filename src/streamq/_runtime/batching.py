@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from .._core import context as _context
+from .._core import correlation
 from .._core.batch_context import BatchContext, BatchItem
 from .._core.batches import BatchSpec
 from .._core.context import Context
@@ -49,7 +51,11 @@ class Batching:
             attempt.started = now
             spec = attempt.spec
             executor.bound(attempt, now, None if spec is None else spec.policy.timeout_ms)
-        task = executor.spawn(self._run(_Call(executor, batch)))
+        call = _Call(executor, batch)
+        if executor.tracing.tracer is None:
+            task = executor.spawn(self._run(call))
+        else:
+            task = executor.spawn(executor.tracing.around(batch.attempts, functools.partial(self._run, call)))
         if not task.done():
             batch.runs_in(task)
             for attempt in batch.attempts:
@@ -103,12 +109,20 @@ class _Call:
         if not self._values:
             return
         executor, spec = self._executor, self._spec
+        self._correlate()
         if spec.plain and not executor.has_middleware:
             _context.bind(self._made_context)
             value = await spec.function(self._values)
         else:
             value = await executor.around(self._made_context(), self._innermost)
         self._verdicts = spec.read(value, len(self._values))
+
+    def _correlate(self) -> None:
+        """Let the children inherit what all jobs of the call share."""
+        first = self.batch.attempts[0].envelope
+        if first.headers or first.tenant is not None:
+            context = self._made_context()
+            correlation.enter(context.headers, context.tenant)
 
     def outcome(self, attempt: Attempt, error: BaseException | None, trace: str) -> Outcome:
         """Return how one attempt ended when the call ended with ``error``."""

@@ -49,6 +49,7 @@ class Exchange:
         self.on_rest: Callable[[], None] = _nothing
         self.on_tick: Callable[[], None] = _nothing
         self.on_restored: Callable[[], None] = _nothing
+        self.on_settled: Callable[[Sequence[Item], bytes], None] = _unheard
         self.on_away: Callable[[], Awaitable[None]] | None = None
         self.stopping: bool = False
         self.paused: bool = False
@@ -367,6 +368,7 @@ class Exchange:
     def _settled(self, reply: Reply) -> None:
         if not isinstance(reply, ReplyError):
             items = self.settler.answered(reply)
+            self.on_settled(items, reply)
             self._slots.pace.ended(len(items), time.monotonic())
             self.table.forget(items)
             self._note_retries(items)
@@ -471,3 +473,7 @@ class Exchange:
 
 def _nothing() -> None:
     return
+
+
+def _unheard(items: Sequence[Item], reply: bytes) -> None:
+    del items, reply

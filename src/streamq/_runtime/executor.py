@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ import anyio.to_thread
 from uncalled_for import FailedDependency, resolved_dependencies
 
 from .._core import context as _context
+from .._core import correlation
 from .._core.context import Context
 from .._core.handler import HandlerSpec, Middleware, Registry
 from .._core.ids import created_ms
@@ -39,6 +40,28 @@ class Ended(Protocol):
 
     def __call__(self, attempt: Attempt, value: Any, error: BaseException | None, trace: str) -> None:
         """Take the outcome."""
+
+
+class Tracing(Protocol):
+    """Puts attempts into spans while there is a ``tracer``."""
+
+    @property
+    def tracer(self) -> Any:
+        """None when nobody traces."""
+
+    async def around(self, attempts: Sequence[Attempt], run: Callable[[], Awaitable[None]]) -> None:
+        """Run attempts that are one call in a span."""
+
+
+class Untraced:
+    """Nobody traces."""
+
+    tracer: Any = None
+
+    async def around(self, attempts: Sequence[Attempt], run: Callable[[], Awaitable[None]]) -> None:
+        """Run them."""
+        del attempts
+        await run()
 
 
 class Executor:
@@ -61,13 +84,17 @@ class Executor:
         self.root: contextvars.Context = contextvars.copy_context()
         self.state: Any = None
         self.ended: Ended = _unset
+        self.tracing: Tracing = Untraced()
 
     def start(self, attempt: Attempt) -> None:
         """Start the attempt in a task of its own, so that task-bound things of one job never leak into the next."""
         now = time.monotonic()
         attempt.started = now
         self._bound(attempt, now)
-        task = self.spawn(self._run(attempt))
+        if self.tracing.tracer is None:
+            task = self.spawn(self._run(attempt))
+        else:
+            task = self.spawn(self.tracing.around((attempt,), functools.partial(self._run, attempt)))
         if not task.done():
             attempt.task = task
             self._timeouts.watch(attempt.limit)
@@ -106,6 +133,9 @@ class Executor:
         try:
             if attempt.why:
                 raise asyncio.CancelledError  # noqa: TRY301 - cancelled between start and first step
+            envelope = attempt.envelope
+            if envelope.headers or envelope.tenant is not None:
+                correlation.enter(envelope.headers, envelope.tenant)
             struct = decoded(attempt, spec)
             if spec.plain and not self._registry.middleware:
                 _context.bind(functools.partial(self.context_of, attempt, spec))

@@ -12,14 +12,19 @@ from typing import Any
 import msgspec
 
 from .._core import envelope as _wire
-from .._core.envelope import AttemptError, Record
+from .._core.envelope import AttemptError, Envelope, Record
 from .._core.lifecycle import Bury, End, Failure, JobState, RetryAt, decide, message
 from .._core.steer import Held
+from .._core.tally import BURIED, CANCELLED, COMPLETED, DIED, EXPIRED, LIMITED, OTHER, RETRIED, SNOOZED, Fact
+from .._core.tracing import PREVIOUS, span_ids, traceparent
+from .._store import lines
 from .._store.verbs import Item
 from .attempt import Attempt, Encoded, Unreadable
 from .gating import limited_gate, sent_to
 
 log = logging.getLogger("streamq.job")
+
+_KINDS = {"retried": RETRIED, "snoozed": SNOOZED, "limited": LIMITED}
 
 
 class Settling:
@@ -31,6 +36,8 @@ class Settling:
         self._queue = queue
         self._worker = worker
         self._clock = clock
+        self.on_started: Callable[[Attempt], None] | None = None
+        self.on_reclaimed: Callable[[Attempt], None] | None = None
         self._max_result = max_result
         self._log_payload = log_payload
 
@@ -59,17 +66,19 @@ class Settling:
         ms = (time.monotonic() - attempt.started) * 1000
         if log.isEnabledFor(logging.INFO):
             self._say(logging.INFO, "job succeeded", "succeeded", attempt, duration=ms / 1000)
-        detail = b"%d %d %d %b" % (self._clock(), envelope.attempts + 1, ms, envelope.name.encode())
+        now = self._clock()
+        fact = self._fact(attempt, COMPLETED, now, int(ms * 1000))
+        detail = b"%d %d %d %b" % (now, envelope.attempts + 1, ms, envelope.name.encode())
         # A custom id stays taken for result_ttl, so its job leaves a record in any case; created_ms marks such jobs.
         keep = envelope.keep_result or envelope.created_ms is not None or (spec is not None and spec.keep_result)
         if value is None and not keep:
-            return Item(b"c", attempt.id, attempt.token, (detail,))
+            return Item(b"c", attempt.id, attempt.token, (detail,), None, fact)
         result, problem = self._encoded(value)
         record = self._record(attempt, JobState.COMPLETED, duration_ms=int(ms))
         record = msgspec.structs.replace(record, result=result, problem=problem, attempts=envelope.attempts + 1)
         if problem:
             self._say(logging.WARNING, "result not kept", "result_not_kept", attempt, problem=problem)
-        return Item(b"C", attempt.id, attempt.token, (detail,), _wire.encode(record))
+        return Item(b"C", attempt.id, attempt.token, (detail,), _wire.encode(record), fact)
 
     def _encoded(self, value: Any) -> tuple[msgspec.Raw, str]:
         """Encode a result. One that cannot be kept does not undo the work: the job is complete, the record says why."""
@@ -86,9 +95,12 @@ class Settling:
         now = self._clock()
         failure = Failure(error, trace, now, int((time.monotonic() - attempt.started) * 1000), self._worker)
         noise = random.random()  # noqa: S311 - jitter, not cryptography
+        if attempt.span is not None:
+            envelope = _traced(envelope, attempt.span)
         verdict = decide(envelope, spec.policy, failure, now_ms=now, noise=noise)
         attempt_no = envelope.attempts + 1
         if isinstance(verdict, RetryAt):
+            fact = self._fact(attempt, _KINDS[verdict.count], now)
             wait = (verdict.wait_ms or 0) / 1000
             if verdict.count == "retried":
                 self._say(logging.WARNING, "job retrying", "retrying", attempt, error=error, backoff=wait, trace=trace)
@@ -97,11 +109,10 @@ class Settling:
             gate = limited_gate(attempt) if verdict.count == "limited" else None
             if gate is not None:
                 # The gate of its provider stays shut as long; the job keeps its place before it.
-                return Item(
-                    b"l", attempt.id, attempt.token, (verdict.wait_ms or 0, gate, _wire.encode(verdict.envelope))
-                )
-            args = (verdict.when, self._lane(attempt), _wire.encode(verdict.envelope), verdict.count)
-            return Item(b"r", attempt.id, attempt.token, args)
+                args = (verdict.wait_ms or 0, gate, _wire.encode(verdict.envelope))
+                return Item(b"l", attempt.id, attempt.token, args, None, fact)
+            told = (verdict.when, self._lane(attempt), _wire.encode(verdict.envelope), verdict.count)
+            return Item(b"r", attempt.id, attempt.token, told, None, fact)
         if isinstance(verdict, End):
             return self.ended(attempt, verdict.state, verdict.reason)
         self._say(logging.WARNING, "job failed", "failed", attempt, error=error, reason=verdict.reason, trace=trace)
@@ -112,7 +123,8 @@ class Settling:
         self._say(logging.INFO, f"job {state}", str(state), attempt, reason=reason)
         runs = attempt.envelope.attempts + (1 if attempt.started else 0)
         record = msgspec.structs.replace(self._record(attempt, state), reason=reason, attempts=runs)
-        return Item(b"e", attempt.id, attempt.token, (str(state),), _wire.encode(record))
+        fact = self._fact(attempt, EXPIRED if state is JobState.EXPIRED else CANCELLED, record.finished_ms)
+        return Item(b"e", attempt.id, attempt.token, (str(state),), _wire.encode(record), fact)
 
     def buried(self, attempt: Attempt, reason: str, message: str, kind: str) -> Item:
         """Settle as dead without (another) run: undecodable, or stalled too often."""
@@ -124,7 +136,8 @@ class Settling:
     def raw(self, attempt: Attempt, reason: str) -> Item:
         """Bury an entry that is no job of ours."""
         self._say(logging.ERROR, "job dead", "dead", attempt, reason=reason)
-        return Item(b"x", attempt.id, attempt.token, (reason,))
+        fact = (attempt.envelope.name or OTHER, None, BURIED, -1, -1)
+        return Item(b"x", attempt.id, attempt.token, (reason,), None, fact)
 
     def parked(self, attempt: Attempt, name: str) -> Item:
         """Park a job nobody here can run."""
@@ -133,11 +146,15 @@ class Settling:
 
     def started(self, attempt: Attempt) -> None:
         """Log the start."""
+        if self.on_started is not None:
+            self.on_started(attempt)
         if log.isEnabledFor(logging.DEBUG):
             self._say(logging.DEBUG, "job started", "started", attempt)
 
     def reclaimed(self, attempt: Attempt) -> None:
         """Log that a stalled job was taken over."""
+        if self.on_reclaimed is not None:
+            self.on_reclaimed(attempt)
         self._say(logging.WARNING, "job reclaimed", "reclaimed", attempt, stalls=attempt.count - 1)
 
     def _bury(self, attempt: Attempt, verdict: Bury, *, attempts: int, failed: bool) -> Item:
@@ -152,7 +169,18 @@ class Settling:
             errors=verdict.envelope.errors,
         )
         args = (verdict.reason, _wire.encode(verdict.envelope), int(failed))
-        return Item(b"b", attempt.id, attempt.token, args, _wire.encode(record))
+        fact = self._fact(attempt, DIED if failed else BURIED, record.finished_ms)
+        return Item(b"b", attempt.id, attempt.token, args, _wire.encode(record), fact)
+
+    def _fact(self, attempt: Attempt, kind: int, now_ms: int, run_us: int = -1) -> Fact:
+        """Return what is to be counted of an attempt: how long it was ready before it began, and how long it ran."""
+        wait = -1
+        if attempt.started and kind not in {BURIED, EXPIRED}:
+            run_us = run_us if run_us >= 0 else int((time.monotonic() - attempt.started) * 1_000_000)
+            if attempt.count == 1:  # else somebody had begun it
+                wait = max(0, (now_ms - lines.ready_ms(attempt.token)) * 1000 - run_us)
+        envelope = attempt.envelope
+        return envelope.name or OTHER, envelope.tenant, kind, wait, run_us
 
     def _record(self, attempt: Attempt, state: JobState, duration_ms: int = 0) -> Record:
         envelope = attempt.envelope
@@ -187,6 +215,8 @@ class Settling:
             "tenant": envelope.tenant,
             "worker": self._worker,
         }
+        if attempt.span is not None:
+            extra |= span_ids(attempt.span)
         if extra["max_attempts"] is not None:
             extra["is_last_attempt"] = extra["attempt"] >= extra["max_attempts"]
         error, trace = more.pop("error", None), more.pop("trace", "")
@@ -199,6 +229,11 @@ class Settling:
                 extra["traceback"] = trace
         extra.update(more)
         log.log(level, text, extra=extra)
+
+
+def _traced(envelope: Envelope, span: Any) -> Envelope:
+    """Return the envelope with the span of this attempt, for the next one to link to."""
+    return _wire.replaced(envelope, headers={**envelope.headers, PREVIOUS: traceparent(span)})
 
 
 def _shown(args: msgspec.Raw) -> Any:

@@ -218,6 +218,10 @@ class Table:
             if row is not None and row.token == item.token:
                 del rows[item.id]
 
+    def of(self, job: bytes) -> Attempt | None:
+        """Return the attempt at a job, None if it is not in our hands."""
+        return self._rows.get(job)
+
     def abandon(self, items: Sequence[Item]) -> None:
         """Leave jobs to their leases: pending for us still, but not ghosts to be taken over at once, without end."""
         self._abandoned |= {place_of(item.token) for item in items}

@@ -60,6 +60,7 @@ class Ticker:
         self._is_holder = True
         self._left = False
         self._unreadable: set[tuple[str, str]] = set()
+        self.on_fired: Callable[[str, str], None] | None = None
 
     def wake(self) -> None:
         """Look again soon: a schedule was changed, or a message to say so may have been missed."""
@@ -125,17 +126,19 @@ class Ticker:
         now, last = from_ms(now_ms), from_ms(row.last_ms) if row.last_ms else None
         ticks, after = due(definition.plan, last, from_ms(row.since_ms), now, row.total)
         next_ms = _ms(after)
-        self._note_missed(row, definition, ticks, now)
+        missed = self._note_missed(row, definition, ticks, now)
         if not ticks:
             answer = await schedules.fire(
-                self._store, row, Tick(None, next_ms, "", definition.job.lane, b""), self._name
+                self._store, row, Tick(None, next_ms, "", definition.job.lane, b"", missed=missed), self._name
             )
             return next_ms if answer == "moved" else inf
         for tick, following in zip(ticks, [*map(_ms, ticks[1:]), next_ms], strict=True):
             job_id = tick_id(row.id, tick)
-            fired = self._tick_of(definition, int(_ms(tick)), following, job_id)
+            fired = self._tick_of(definition, int(_ms(tick)), following, job_id)._replace(missed=missed)
             answer = await schedules.fire(self._store, row, fired, self._name)
             self._note(answer, row, job_id)
+            if answer == "fired" and self.on_fired is not None:
+                self.on_fired(job_id, definition.job.name)
             if answer not in COUNTED:
                 return None if answer in {"early", "full"} else inf
             self._is_holder = True
@@ -172,17 +175,18 @@ class Ticker:
         else:
             log.debug("%s: %s", answer, job_id, extra=extra)
 
-    def _note_missed(self, row: Row, definition: Definition, ticks: list[datetime], now: datetime) -> None:
-        """Say that ticks were missed: the one it waited for is late beyond its grace."""
+    def _note_missed(self, row: Row, definition: Definition, ticks: list[datetime], now: datetime) -> bool:
+        """Return whether ticks were missed, and say so: the one it waited for is late beyond its grace."""
         plan = definition.plan
         if not 0 < row.tick_ms < inf or now - from_ms(int(row.tick_ms)) <= timedelta(
             seconds=seconds("grace", plan.grace)
         ):
-            return
+            return False
         log.warning(
             "schedule %s missed its tick of %s; %s: %d fired now", row.id, from_ms(int(row.tick_ms)), plan.misfire,
             len(ticks), extra={"event": "schedule.missed", "queue": self._queue, "schedule": row.id},
         )  # fmt: skip
+        return True
 
     async def _sleep(self, upcoming: float) -> None:
         """Sleep until ``upcoming`` (ms by the server), or until there is another reason to look."""

@@ -17,8 +17,11 @@ _CONFIG = (
 )  # fmt: skip
 
 
-async def server_facts(store: Store) -> ServerFacts:
-    """Return what there is to know. Raises what `Store.call` raises; a refused CONFIG GET leaves ``config`` empty."""
+async def server_facts(store: Store, *, pings: int = PINGS) -> ServerFacts:
+    """Return what there is to know, from ``pings`` round trips.
+
+    Raises what `Store.call` raises; a refused CONFIG GET leaves ``config`` empty.
+    """
     found: dict[str, str] = {}
     for section in _SECTIONS:
         text = (await store.call((b"INFO", section))).decode("utf-8", "replace")
@@ -26,12 +29,12 @@ async def server_facts(store: Store) -> ServerFacts:
     seconds, micros = await store.call((b"TIME",))
     offset = int(seconds) * 1000 + int(micros) // 1000 - time.time_ns() // 1_000_000
     took: list[float] = []
-    for _ in range(PINGS):
+    for _ in range(pings):
         started = time.perf_counter()
         await store.call((b"PING",))
         took.append((time.perf_counter() - started) * 1000)
     took.sort()
-    return ServerFacts(found, await _config(store), offset, took[PINGS // 2], took[-1])
+    return ServerFacts(found, await _config(store), offset, took[pings // 2], took[-1])
 
 
 async def _config(store: Store) -> dict[str, str]:

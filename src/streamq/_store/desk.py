@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .link import Reply
+from .._core.tally import minute_of
+from .keys import Keys
+from .link import Command, Reply
 from .scripts import PROTOCOL, lines_script, script
 from .session import Store
 
@@ -72,12 +74,14 @@ async def look(store: Store, job_id: str, *, channel: str = "", full: bool = Tru
 
 async def cancel(store: Store, job_ids: Sequence[str], record: bytes, *, result_ms: int, ask: bool) -> str:
     """Cancel jobs that wait, and ask running ones to stop if ``ask``; one letter each (cancel.lua)."""
-    keys = store.keys
+    keys, now = store.keys, await store.session().server_ms()
     head = [
         keys.meta, keys.index, *keys.lanes, keys.taken, keys.delayed, keys.bodies, keys.parked, keys.cancels,
-        keys.waiters, *keys.flow, *(keys.record(job_id) for job_id in job_ids),
+        keys.waiters, keys.counters, keys.minutes(now), *keys.flow, *(keys.record(job_id) for job_id in job_ids),
     ]  # fmt: skip
-    command = script("cancel").call(head, PROTOCOL, result_ms, keys.control, keys.done, record, int(ask), *job_ids)
+    command = script("cancel").call(
+        head, PROTOCOL, result_ms, keys.control, keys.done, record, int(ask), minute_of(now), *job_ids
+    )
     return str((await store.call(command)).decode())
 
 
@@ -146,14 +150,23 @@ async def _flag(store: Store, reason: str, on: int) -> bool:
 
 async def counts(store: Store) -> Counted:
     """Return how many jobs are where."""
-    keys = store.keys
+    return counted(await store.call(counting(store.keys)))
+
+
+def counting(keys: Keys) -> Command:
+    """Return the command that counts; its reply goes to `counted`."""
     head = (
         keys.meta, *keys.lanes, keys.taken, keys.delayed, keys.parked, keys.dead_index, keys.index, keys.window,
         keys.lines,
     )  # fmt: skip
+    return script("counts").call(head)
+
+
+def counted(reply: Reply) -> Counted:
+    """Return a reply of counts as a value."""
     (
         now, meta, entries, pending, delayed, parked, dead, unsettled, oldest, window, lanes, held, due, lined,
-    ) = await store.call(script("counts").call(head))  # fmt: skip
+    ) = reply  # fmt: skip
     return Counted(
         int(now), {name: value.decode("utf-8", "replace") for name, value in pairs(meta).items()}, entries, pending,
         delayed, parked, dead, unsettled, int(oldest.split(b"-")[0]) if oldest else 0, window, tuple(lanes),

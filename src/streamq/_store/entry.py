@@ -33,8 +33,8 @@ def nobody(receipt: Receipt) -> None:
 class Entry(msgspec.Struct, eq=False):
     """One encoded job on its way. ``answer`` is called once with its `Receipt`.
 
-    ``timeout`` in seconds, ``deadline`` on the event loop's clock. ``record`` and ``dedup``: as lines.py makes them,
-    b"" for a job without.
+    ``timeout`` in seconds, ``deadline`` on the event loop's clock. ``name`` and ``tenant``: whom it is counted for.
+    ``record`` and ``dedup``: as lines.py makes them, b"" for a job without.
     """
 
     job_id: str
@@ -44,6 +44,8 @@ class Entry(msgspec.Struct, eq=False):
     custom: bool
     timeout: float
     deadline: float
+    name: str = ""
+    tenant: str | None = None
     sent: bool = False
     withdrawn: bool = False
     record: bytes = b""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .desk import pairs
 from .keys import registry_key
+from .link import Reply
 from .session import Store
 
 
@@ -141,8 +142,12 @@ async def dead(store: Store, cursor: str, limit: int, *, since_ms: int = 0) -> P
     end = f"({cursor}" if cursor else "+"
     start = f"{since_ms}-0" if since_ms else "-"
     found = await store.call((b"XREVRANGE", store.keys.dead, end, start, "COUNT", limit))
-    jobs = [_seen(entry, pairs(fields), "dead") for entry, fields in found]
-    return Page(jobs, found[-1][0].decode() if len(found) == limit else "")
+    return Page(letters(found), found[-1][0].decode() if len(found) == limit else "")
+
+
+def letters(entries: Sequence[tuple[bytes, Reply]]) -> list[Seen]:
+    """Return entries of the stream of dead letters."""
+    return [_seen(entry, pairs(fields), "dead") for entry, fields in entries]
 
 
 async def workers(store: Store) -> list[tuple[str, int, bytes]]:

@@ -19,7 +19,12 @@ class KeyInfo(NamedTuple):
 
 
 CATALOGUE: tuple[KeyInfo, ...] = (
-    KeyInfo("m", "hash", "for ever", "protocol version, pause, counters, sweep cursor, turn of the promoter"),
+    KeyInfo(
+        "m",
+        "hash",
+        "for ever",
+        "protocol version, pause, counters, sweep cursor, turn of the promoter, what is watched",
+    ),
     KeyInfo("i", "hash", "unsettled jobs", "job id -> row: where the job is; the fence token"),
     KeyInfo("l0 .. l4", "stream", "for ever, empty when idle", "lanes: waiting and active jobs (j id, d envelope)"),
     KeyInfo("t", "stream", "for ever, empty when idle", "taken: active jobs that came from elsewhere than a lane"),
@@ -51,6 +56,10 @@ CATALOGUE: tuple[KeyInfo, ...] = (
     KeyInfo("fr", "hash", "blocks and handler limits set live", "gate -> rule by which workers divert jobs"),
     KeyInfo("fo", "hash", "declared limits", "who declared and who set what, and when"),
     KeyInfo("fb", "hash", "for ever, a field per breaker", "circuit breaker -> open or closed, its recent failures"),
+    KeyInfo("n", "hash", "for ever, some 300 fields at most", "counters since the queue began, by handler"),
+    KeyInfo("n:<ten minutes>", "hash", "25 hours", "counters of ten minutes: by minute and handler, and by tenant"),
+    KeyInfo("ev", "stream", "keep_events", "what happened, where events are kept (k kind, j job id, n name, d data)"),
+    KeyInfo("al", "hash", "for ever", "alerts: whose turn it is to judge the rules, until when, and how they stand"),
     KeyInfo("r:<id>", "string", "result_ttl", "how a job ended: result or error"),
     KeyInfo("e:<producer>", "string", "10 minutes", "last batch of a producer and its reply"),
     KeyInfo("k:<worker>", "string", "10 minutes", "last settled batch of a worker and its reply"),
@@ -89,13 +98,20 @@ class Keys:
         self.rules: bytes = base + b"fr"
         self.limit_layers: bytes = base + b"fo"
         self.breakers: bytes = base + b"fb"
+        self.events: bytes = base + b"ev"
+        self.alerts: bytes = base + b"al"
         self.flow: tuple[bytes, ...] = (
             self.lines, base + b"fl", *(base + b"f%d" % lane for lane in range(5)), base + b"fp", self.gates,
             self.limits, base + b"fk", self.dedup, self.rules, self.limit_layers, self.cancels, self.bodies, self.bell,
         )  # fmt: skip
         """Keys that every build of a verb which knows of lines is given, in the order of flow/_gates.lua."""
+        self.counters: bytes = base + b"n"
         self.control: bytes = base + b"ctl"
         self.done: bytes = base + b"done:"
+
+    def minutes(self, ms: int) -> bytes:
+        """Counters of the ten minutes in which ``ms`` is."""
+        return self.base + b"n:%d" % (ms // 600_000)
 
     def record(self, job_id: str | bytes) -> bytes:
         """Record of a finished job."""
@@ -113,3 +129,8 @@ class Keys:
 def registry_key(prefix: str) -> bytes:
     """Set of the queue names that ever had a worker or a job under this prefix, for listing without KEYS."""
     return f"{prefix}:queues".encode()
+
+
+def trail_key(prefix: str) -> bytes:
+    """Stream of what people did through the dashboard and its REST operations, under this prefix."""
+    return f"{prefix}:audit".encode()

@@ -79,3 +79,12 @@ def held(token: bytes) -> LineRecord | None:
 def replaced(found: LineRecord, *, gates: tuple[str, ...], line: str) -> bytes:
     """Return ``found`` encoded with other gates."""
     return _encode(msgspec.structs.replace(found, gates=gates, line=line))
+
+
+def ready_ms(token: bytes) -> int:
+    """Return since when the job of a token was ready: enqueued, due again, or in its line; ms by the server."""
+    if token[:1] == b"t":
+        record = held(token)
+        if record is not None and record.since_ms:
+            return record.since_ms
+    return int(token[1 : token.index(b"-")])

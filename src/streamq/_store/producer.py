@@ -14,12 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Final, Protocol
 
-from ..errors import (
-    EnqueueTimeout,
-    EnqueueUnknown,
-    ServerUnfit,
-    StreamqError,
-)
+from .._core import tally
+from ..errors import EnqueueTimeout, EnqueueUnknown, ServerUnfit, StreamqError
 from .backlog import Backlog, Supply
 from .clock import ServerClock
 from .dial import open_link
@@ -77,8 +73,7 @@ class Producer:
         self._reason = "no connection yet"
         self._renew_identity()
         keys = site.keys
-        lanes = keys.lanes
-        self._head = (keys.meta, keys.index, *lanes, keys.delayed, keys.bodies, keys.dead_index, keys.bell)
+        self._head = (keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.dead_index, keys.bell)
 
     def _renew_identity(self) -> None:
         self._memo = self._keys.producer_memo(os.urandom(16).hex().encode())
@@ -198,8 +193,11 @@ class Producer:
 
     def _command(self, batch: list[Entry]) -> Command:
         lined = any(entry.record or entry.dedup for entry in batch)
-        keys: list[bytes] = [*self._head, self._memo, *(self._keys.flow if lined else ())]
-        args: list[bytes | str | int] = [PROTOCOL, self._seq, MEMO_MS, self._site.max_pending, self._keys.control]
+        now, all_keys = self._clock.now_ms(), self._keys
+        keys: list[bytes] = [*self._head, self._memo, all_keys.counters, all_keys.minutes(now)]
+        keys += all_keys.flow if lined else ()
+        args: list[bytes | str | int] = [PROTOCOL, self._seq, MEMO_MS, self._site.max_pending, all_keys.control]
+        args.append(tally.arrived(batch, tally.minute_of(now)))
         for entry in batch:
             if entry.custom:
                 keys.append(self._keys.record(entry.job_id))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Literal, NamedTuple
 
+from .._core.tally import minute_of
 from .link import Reply
 from .scripts import PROTOCOL, lines_script, script
 from .session import Store
@@ -52,7 +53,7 @@ class Page(NamedTuple):
 class Tick(NamedTuple):
     """One tick to fire, None to fire none, and where the schedule goes after it (inf: nowhere).
 
-    ``record`` and ``dedup``: as lines.py makes them, b"" for a job without.
+    ``record`` and ``dedup``: as lines.py makes them, b"" for a job without. ``missed``: the schedule was found late.
     """
 
     tick_ms: int | None
@@ -62,6 +63,7 @@ class Tick(NamedTuple):
     body: bytes
     record: bytes = b""
     dedup: bytes = b""
+    missed: bool = False
 
 
 async def put(store: Store, what: What, schedule_id: str, version: str = "", spec: bytes = b"") -> tuple[Put, bool]:
@@ -101,17 +103,18 @@ async def some(store: Store, ids: Sequence[str]) -> Page:
 
 async def fire(store: Store, row: Row, tick: Tick, scheduler: str) -> Fired:
     """Fire a tick of the schedule as it was in ``row``; the server refuses what does not fit it any more."""
-    keys = store.keys
+    keys, now = store.keys, await store.session().server_ms()
     head = (
         keys.meta, keys.index, *keys.lanes, keys.states, keys.ticks, keys.bell, keys.dead_index,
-        keys.record(tick.job_id), keys.delayed,
+        keys.record(tick.job_id), keys.delayed, keys.counters, keys.minutes(now),
     )  # fmt: skip
     lined = bool(tick.record or tick.dedup)
     command = (lines_script("fire") if lined else script("fire")).call(
         (*head, *keys.flow) if lined else head, PROTOCOL, row.id, row.version, row.last_ms,
         "" if tick.tick_ms is None else tick.tick_ms,
         "+inf" if tick.next_ms == inf else int(tick.next_ms), tick.job_id, tick.lane, tick.body, store.max_pending,
-        scheduler, *((tick.record, tick.dedup, keys.control) if lined else ()),
+        scheduler, minute_of(now), int(row.tick_ms) if tick.missed else "",
+        *((tick.record, tick.dedup, keys.control) if lined else ()),
     )  # fmt: skip
     reply, again = await store.call_noting(command)
     answer: Fired = reply.decode()

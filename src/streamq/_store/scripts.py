@@ -15,6 +15,9 @@ PROTOCOL = 1
 _ALLOW_OOM = "#!lua flags=allow-oom\n"
 _PRELUDE = ("_prelude.lua",)
 _CLAIM = ("_prelude.lua", "_claim.lua")
+_COUNT = (*_PRELUDE, "_tally.lua")
+_ARRIVE = (*_COUNT, "_tally_arrived.lua")
+_SETTLED = (*_COUNT, "_tally_settled.lua")
 _SETTLE = tuple(f"settle/{verb}.lua" for verb in ("complete", "retry", "bury", "finish", "release", "park"))
 
 
@@ -25,13 +28,13 @@ def _flow(*parts: str) -> tuple[str, ...]:
 _FLOW = _flow("open", "rate", "spend", "gates", "record", "lines", "fair", "arrive", "leave", "save")
 _AUDIT = _flow("facts", "things", "books")
 
-# verb -> files put in front of it. Everything but what adds jobs may run while memory is short: it frees memory.
+# verb -> files put in front of it. Everything but what adds jobs or events may run while memory is short: it frees memory.
 VERBS: dict[str, tuple[str, ...]] = {
-    "enqueue": _PRELUDE,
+    "enqueue": _ARRIVE,
     "fetch": _CLAIM,
-    "settle": _PRELUDE + _SETTLE,
+    "settle": _SETTLED + _SETTLE,
     "renew": _PRELUDE,
-    "tick": (*_CLAIM, "_care.lua"),
+    "tick": (*_CLAIM, "_care.lua", "_tally.lua"),
     "reconcile": _CLAIM,
     "promote": _PRELUDE,
     "look": _PRELUDE,
@@ -39,33 +42,36 @@ VERBS: dict[str, tuple[str, ...]] = {
     "clean": _PRELUDE,
     "pause": _PRELUDE,
     "counts": _PRELUDE,
+    "stats": _PRELUDE,
     "leave": _PRELUDE,
+    "emit": _PRELUDE,
+    "watch": _PRELUDE,
     "schedule": _PRELUDE,
     "schedules": _PRELUDE,
-    "fire": _PRELUDE,
+    "fire": _ARRIVE,
 }
 
 # Verbs that meet jobs in lines are built with what flow control knows. Those that are called for every job have a
 # plain build besides, so that jobs without limits pay nothing.
 LINES: dict[str, tuple[str, ...]] = {
-    "enqueue": (*_PRELUDE, *_FLOW, *_flow("dedup", "arrival")),
+    "enqueue": (*_ARRIVE, *_FLOW, *_flow("dedup", "arrival")),
     "take": (*_CLAIM, *_FLOW, *_flow("hand", "turn", "ready")),
-    "settle": (*_PRELUDE, *_FLOW, *_SETTLE, "settle/limited.lua", "settle/divert.lua"),
-    "tick": (*_CLAIM, "_care.lua", *_FLOW, *_flow("stall")),
+    "settle": (*_SETTLED, *_FLOW, *_SETTLE, "settle/limited.lua", "settle/divert.lua"),
+    "tick": (*_CLAIM, "_care.lua", "_tally.lua", *_FLOW, *_flow("stall")),
     "promote": _PRELUDE + _FLOW,
     "unpark": _PRELUDE + _FLOW,
-    "cancel": _PRELUDE + _FLOW,
+    "cancel": _COUNT + _FLOW,
     "replay": _PRELUDE + _FLOW,
     "reprioritise": _PRELUDE + _FLOW,
     "limit": (*_PRELUDE, *_FLOW, *_flow("limits")),
     "breaker": _PRELUDE + _FLOW,
-    "fire": (*_PRELUDE, *_FLOW, *_flow("dedup", "arrival")),
+    "fire": (*_ARRIVE, *_FLOW, *_flow("dedup", "arrival")),
     "explain": _PRELUDE + _FLOW,
     "verify": (*_PRELUDE, *_FLOW, *_AUDIT),
     "recover": (*_PRELUDE, *_FLOW, *_flow("stall"), *_AUDIT, *_flow("mend", "mend_lines")),
     "slots": _PRELUDE + _FLOW,
 }
-_REFUSED_WHEN_FULL = frozenset({"enqueue", "replay", "fire"})
+_REFUSED_WHEN_FULL = frozenset({"enqueue", "replay", "fire", "emit"})
 
 
 class Script:

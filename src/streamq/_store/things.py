@@ -111,6 +111,11 @@ def is_mortal(name: bytes) -> bool:
     return name[:2] in (b"r:", b"e:", b"k:")
 
 
+def is_minutes(name: bytes) -> bool:
+    """Whether a key holds the counters of ten minutes."""
+    return name[:2] == b"n:" and name[2:].isdigit()
+
+
 def ours() -> frozenset[bytes]:
     """Return the names of all other keys that a queue can have."""
     found: set[bytes] = set()

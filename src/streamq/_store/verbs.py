@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from .._core import tally
+from .._core.tally import Fact, minute_of
 from .keys import Keys
 from .link import Command
 from .scripts import PROTOCOL, Script, lines_script, script
@@ -24,13 +27,17 @@ _PROTOCOL = str(PROTOCOL).encode()
 
 
 class Item(NamedTuple):
-    """One settlement: verb letter, job, fence token, the verb's arguments; ``record`` if it writes one."""
+    """One settlement: verb letter, job, fence token, the verb's arguments.
+
+    ``record``: the record it writes, if it writes one. ``fact``: what is to be counted of it.
+    """
 
     verb: bytes
     id: bytes
     token: bytes
     args: tuple[bytes | str | int, ...] = ()
     record: bytes | None = None
+    fact: Fact | None = None
 
     @property
     def size(self) -> int:
@@ -63,11 +70,14 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class WorkerVerbs:
-    """Commands of one worker for one queue partition."""
+    """Commands of one worker for one queue partition. ``now_ms``: the server's clock, the wall clock if left out."""
 
-    def __init__(self, keys: Keys, settings: Settings, consumer: bytes) -> None:
+    def __init__(
+        self, keys: Keys, settings: Settings, consumer: bytes, now_ms: Callable[[], int] | None = None
+    ) -> None:
         self.keys = keys
         self.consumer = consumer
+        self._now_ms = now_ms or _wall_ms
         self.knows_lines: bool = False
         """Whether the queue has limits or lines. The builds of the verbs that know of them cost a little more."""
         self._settings = settings
@@ -76,11 +86,11 @@ class WorkerVerbs:
         self._settle = (
             keys.meta, keys.index, *lanes, keys.taken, keys.delayed, keys.bodies, keys.dead, keys.dead_index,
             keys.window, keys.window_details, keys.waiters, keys.cancels, keys.parked, keys.bell,
-            keys.worker_memo(consumer),
+            keys.worker_memo(consumer), keys.counters,
         )  # fmt: skip
         self._tick = (
             keys.meta, keys.index, *lanes, keys.taken, keys.delayed, keys.parked, keys.cancels, keys.workers,
-            keys.beats, keys.bell, keys.window, keys.window_details,
+            keys.beats, keys.bell, keys.window, keys.window_details, keys.counters,
         )  # fmt: skip
         self._promote = (
             keys.meta, keys.index, *lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index,
@@ -103,11 +113,13 @@ class WorkerVerbs:
         keys = self.keys
         settings = self._settings
         records = [keys.record(item.id) for item in items if item.record is not None]
+        now = self._now_ms()
+        head = [*self._settle, keys.minutes(now)]
         args: list[bytes | str | int] = [
             _PROTOCOL, seq, MEMO_MS, self.consumer, settings.window, keys.control, keys.done, settings.result_ms,
-            len(items),
+            len(items), *tally.settled([item.fact for item in items], minute_of(now)),
         ]  # fmt: skip
-        for verb, job, token, more, record in items:
+        for verb, job, token, more, record, _ in items:
             args += (verb, job, token)
             args += more
             if record is not None:
@@ -115,14 +127,16 @@ class WorkerVerbs:
         if not self.knows_lines:
             self.knows_lines = any(b"|" in item.token or item.verb == b"v" for item in items)
         if self.knows_lines:
-            return lines_script("settle").call([*self._settle, *keys.flow, *records], *args)
-        return script("settle").call([*self._settle, *records], *args)
+            return lines_script("settle").call([*head, *keys.flow, *records], *args)
+        return script("settle").call([*head, *records], *args)
 
     def tick(self, said: TickInput) -> Command:
         """Beat, sweep and ask what is due."""
+        now = self._now_ms()
         return self._build("tick").call(
-            (*self._tick, *self._more), _PROTOCOL, self.consumer, said.heartbeat, said.lease_ms, said.free,
-            said.max_stalls, said.suspects, said.rest_ms, int(said.sweep), self._settings.window_age_ms,
+            (*self._tick, self.keys.minutes(now), *self._more), _PROTOCOL, self.consumer, said.heartbeat,
+            said.lease_ms, said.free, said.max_stalls, said.suspects, said.rest_ms, int(said.sweep),
+            self._settings.window_age_ms, minute_of(now),
         )  # fmt: skip
 
     def promote(self, limit: int = 100) -> Command:
@@ -168,3 +182,7 @@ class WorkerVerbs:
     def ring(self) -> Command:
         """Give a bell token back that we cannot use."""
         return (b"LPUSH", self.keys.bell, b"1")
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,8 +1,9 @@
 -- enqueue: puts a batch of jobs into their lanes or among the delayed, once per (producer, seq).
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 delayed zset; 9 bodies hash; 10 dead index hash; 11 bell list;
---   12 memo string of this producer; then in the build for lines the keys of flow control; then record strings, one per
---   custom id in order
--- ARGV: 1 protocol; 2 seq; 3 memo lifetime ms; 4 max pending jobs (0 none); 5 control channel; then per job:
+--   12 memo string of this producer; 13 counters hash; 14 ten minutes hash; then in the build for lines the keys of
+--   flow control; then record strings, one per custom id in order
+-- ARGV: 1 protocol; 2 seq; 3 memo lifetime ms; 4 max pending jobs (0 none); 5 control channel; 6 what to count
+--   (_tally_arrived.lua); then per job:
 --   id; lane 0-4, followed by 'c' for a custom id; when ('0' now, '+ms', '@ms'); envelope; in the build for lines
 --   also: record for its index row (flow/_lines.lua; '' for a plain job); dedup (flow/_arrival.lua; '' for none)
 -- Reply: string 'now ms|refusals', a refusal being 'position:reason:detail,'; reasons: exists, full; in the build for
@@ -22,15 +23,15 @@ local refused = wrong_protocol(m[1], protocol)
 if refused then return refused end
 local width = 4
 if flow then
-  flow.open(13, meta, m[4])
+  flow.open(15, meta, m[4])
   width = 6
 end
 local unsettled = max_pending > 0 and redis.call('HLEN', index) or 0
 local silent = redis.call('LLEN', bell) == 0
 local now = now_ms()
 local lanes = streams(KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
-local ids, next_record, checked = {}, flow and 13 + flow.KEYS or 13, {}
-for n = 6, #ARGV, width do
+local ids, next_record, checked = {}, flow and 15 + flow.KEYS or 15, {}
+for n = 7, #ARGV, width do
   ids[#ids + 1] = ARGV[n]
   if #ARGV[n + 1] > 1 and not checked.dead then
     checked.dead = true
@@ -40,7 +41,7 @@ for n = 6, #ARGV, width do
   if not checked[place] then
     checked[place] = true
     -- The lane of a single job is its first write, and fails by itself.
-    if place == 'd' then expect('z', delayed, 'h', bodies) elseif #ARGV > 5 + width then expect('s', lanes[place]) end
+    if place == 'd' then expect('z', delayed, 'h', bodies) elseif #ARGV > 6 + width then expect('s', lanes[place]) end
   end
 end
 local rows = redis.call('HMGET', index, unpack(ids))
@@ -63,7 +64,7 @@ local function note_due(due)
 end
 local env = flow and flow.arrivals(index, delayed, channel, place, note_due)
 for n = 1, #ids do
-  local at = 6 + (n - 1) * width
+  local at = 7 + (n - 1) * width
   local id, lane, when, body = ids[n], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local where = rows[n] and 'row' .. string.sub(rows[n], 1, 1)
   local custom = #lane > 1
@@ -116,6 +117,7 @@ if first_due then
   local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
   if tonumber(head[2]) >= first_due then redis.call('SPUBLISH', channel, 'due ' .. whole(first_due)) end
 end
+tally_arrived(KEYS[13], KEYS[14], ARGV[6], #ids, refusals)
 local reply = whole(now) .. '|' .. table.concat(refusals)
 redis.call('SET', memo, seq .. '|' .. reply, 'PX', memo_ms)
 return reply

@@ -1,10 +1,11 @@
 -- fire: fires one tick of a schedule, once however many schedulers try, and moves the schedule on to its next tick.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 states hash; 9 ticks zset; 10 bell list; 11 dead index hash;
---   12 record string of the job; 13 delayed zset; then in the build for lines the keys of flow control
+--   12 record string of the job; 13 delayed zset; 14 counters hash; 15 ten minutes hash; then in the build for lines
+--   the keys of flow control
 -- ARGV: 1 protocol; 2 schedule id; 3 version; 4 last tick ms as the scheduler knows it; 5 tick ms, '' to move on
 --   without firing; 6 next tick ms, '+inf' for none; 7 job id; 8 lane 0-4; 9 envelope; 10 max pending jobs (0 none);
---   11 scheduler, whose turn it is if it fires; in the build for lines also: 12 record for its index row; 13 dedup
---   (both as in enqueue); 14 control channel
+--   11 scheduler, whose turn it is if it fires; 12 minute of the ten (0-9); 13 tick ms that was missed, or ''; in the
+--   build for lines also: 14 record for its index row; 15 dedup (both as in enqueue); 16 control channel
 -- Reply: 'fired', 'moved', 'exists' (a job of this id is there or ended lately; the tick counts as fired), 'already'
 --   (somebody fired it, or a later one), 'stale' (changed, paused or removed), 'early', 'full' (the queue or its
 --   group); in the build for lines also 'met', 'limited', 'conflict', 'order' (as enqueue refuses; the tick counts as
@@ -15,7 +16,7 @@ local id, version, tick, job = ARGV[2], ARGV[3], ARGV[5], ARGV[7]
 local m = redis.call('HMGET', KEYS[1], PROTOCOL_FIELD, 'paused', 'ticker', 'flow', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
-if flow then flow.open(14, KEYS[1], m[5]) end
+if flow then flow.open(16, KEYS[1], m[5]) end
 local state = redis.call('HGET', states, id)
 if not state then return 'stale' end
 local status, current, last, count, rest = string.match(state, '(%S+) (%S+) (%S+) (%S+) (.+)')
@@ -23,7 +24,14 @@ if current ~= version or status ~= 'on' then return 'stale' end
 -- Another last tick: what was computed from it may leave one out.
 if last ~= ARGV[4] then return 'already' end
 expect('h', index, 'z', ticks, 'l', bell, 'h', KEYS[11], 's', KEYS[3 + ARGV[8]])
+-- Once: whoever comes later finds it at another tick.
+local function count_missed()
+  if ARGV[13] ~= '' and tonumber(redis.call('ZSCORE', ticks, id)) == tonumber(ARGV[13]) then
+    redis.call('HINCRBY', KEYS[1], 'missed', 1)
+  end
+end
 if tick == '' then
+  count_missed()
   redis.call('ZADD', ticks, ARGV[6], id)
   return 'moved'
 end
@@ -38,11 +46,11 @@ if not known and limit > 0 and redis.call('HLEN', index) >= limit then return 'f
 local function put(lane, body)
   local r, when, wake, refusal = false, '0', true, nil
   local function place(id, row) redis.call('HSET', index, id, row) end
-  local function note(due) redis.call('SPUBLISH', ARGV[14], 'due ' .. whole(due)) end
+  local function note(due) redis.call('SPUBLISH', ARGV[16], 'due ' .. whole(due)) end
   if flow then
-    r = ARGV[12] ~= '' and cmsgpack.unpack(ARGV[12])
-    local d = ARGV[13] ~= '' and cmsgpack.unpack(ARGV[13])
-    refusal, when = flow.admit(flow.arrivals(index, KEYS[13], ARGV[14], place, note), job, lane, when, body, r, d)
+    r = ARGV[14] ~= '' and cmsgpack.unpack(ARGV[14])
+    local d = ARGV[15] ~= '' and cmsgpack.unpack(ARGV[15])
+    refusal, when = flow.admit(flow.arrivals(index, KEYS[13], ARGV[16], place, note), job, lane, when, body, r, d)
     if refusal then return string.match(refusal, '^%a+') end
     if r and not m[4] then redis.call('HSET', KEYS[1], 'flow', '1') end
   end
@@ -68,6 +76,13 @@ end
 
 local refusal = not known and put(ARGV[8], ARGV[9])
 if refusal == 'group' then return 'full' end
+count_missed()
+local letter = refusal and LETTERS[refusal] or known and 'd' or not refusal and 'a'
+if letter then
+  local noted = note({{}, {}}, ARGV[9], SLOTS[letter])
+  count_jobs(KEYS[14], KEYS[15], ARGV[12], letter, next(noted[1]), 1)
+  tally(KEYS[14], KEYS[15], ARGV[12], {}, noted[2])
+end
 redis.call('HSET', states, id, table.concat({'on', version, tick, whole(count + 1), rest}, ' '))
 redis.call('ZADD', ticks, ARGV[6], id)
 if string.match(m[3] or '', '^%S+') ~= ARGV[11] then

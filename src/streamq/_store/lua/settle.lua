@@ -1,10 +1,11 @@
 -- settle: ends or hands back a batch of attempts, mixed verbs, once per (worker incarnation, seq).
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 delayed zset; 10 bodies hash; 11 dead stream;
 --   12 dead index hash; 13 window list; 14 window hash; 15 waiters hash; 16 cancels hash; 17 parked zset; 18 bell list;
---   19 memo string; then in the build for lines the keys of flow control; then record strings, one per item that writes
---   a record, in order
+--   19 memo string; 20 counters hash; 21 ten minutes hash; then in the build for lines the keys of flow control; then
+--   record strings, one per item that writes a record, in order
 -- ARGV: 1 protocol; 2 seq; 3 memo lifetime ms; 4 consumer; 5 window size; 6 control channel; 7 done channel prefix;
---   8 record lifetime ms; 9 items; then per item: verb, id, token, and what the verb's file in settle/ says
+--   8 record lifetime ms; 9 items; 10 what to count; 11 each item's part in it (_tally_settled.lua); then per item:
+--   verb, id, token, and what the verb's file in settle/ says
 -- Reply: string, one letter per item: a applied, l lost (somebody else holds it), g gone (settled, cancelled, removed).
 -- Errors: SQSTALE, SQVERSION. Fence: the token is the exact index row; other tokens change nothing.
 -- Replay: the memo holds the reply; the same seq gets it back and nothing is done. Order: destinations, then ack and
@@ -16,7 +17,7 @@ if known then return known end
 local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'cancels', 'paused', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
-if flow then flow.open(20, meta, m[4]) end
+if flow then flow.open(22, meta, m[4]) end
 
 -- verb -> {function, number of arguments, writes a record}
 local VERBS = {
@@ -50,7 +51,7 @@ function batch.ended(id, how)
   if batch.waited_for then endings[#endings + 1] = {id, how} end
 end
 
-local total, at, next_record = tonumber(ARGV[9]), 10, flow and 20 + flow.KEYS or 20
+local total, at, next_record = tonumber(ARGV[9]), 12, flow and 22 + flow.KEYS or 22
 local ids, starts, seen = {}, {}, {}
 for n = 1, total do
   starts[n], ids[n], seen[ARGV[at]] = at, ARGV[at + 1], true
@@ -134,5 +135,6 @@ if flow and flow.save() then batch.wake = true end
 if seen.v then redis.call('HSETNX', meta, 'flow', '1') end -- else nobody would ask for the jobs of lines
 if batch.wake and not m[3] then ring(KEYS[18]) end
 local reply = table.concat(answers)
+tally_settled(KEYS[20], KEYS[21], ARGV[10], ARGV[11], reply)
 redis.call('SET', memo, ARGV[2] .. '|' .. reply, 'PX', ARGV[3])
 return reply

@@ -1,9 +1,10 @@
 -- tick: what a worker does every two seconds in one call: heartbeat, own pending count, sweep of stalled jobs, marks.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 delayed zset; 10 parked zset; 11 cancels hash;
---   12 workers hash; 13 beats zset; 14 bell list; 15 window list; 16 window hash; then in the build for lines the keys
---   of flow control
+--   12 workers hash; 13 beats zset; 14 bell list; 15 window list; 16 window hash; 17 counters hash; 18 ten minutes
+--   hash; then in the build for lines the keys of flow control
 -- ARGV: 1 protocol; 2 consumer; 3 heartbeat blob; 4 lease ms; 5 free slots; 6 max stalls; 7 suspects allowed (0 or 1);
---   8 least ms between two sweeps; 9 1 to sweep, 0 not to (clock in doubt); 10 age bound of the window ms (0 none)
+--   8 least ms between two sweeps; 9 1 to sweep, 0 not to (clock in doubt); 10 age bound of the window ms (0 none);
+--   11 minute of the ten (0-9)
 -- Reply: {now ms, next due ms or -1, turn holder, own pending entries, parked jobs, paused (0 or 1), stalled jobs,
 --   marks, waiting (1 when a fetch would find a job, else 0), epoch of the rules ('0': no flow control)}
 --   A stalled job is {lane, entry, fields, token, count}; count - 1 is its stalls; over max stalls it is to be buried.
@@ -17,7 +18,7 @@ local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'turn', 'swept', '
   'flow', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
-if flow then flow.open(17, meta, m[9]) end
+if flow then flow.open(19, meta, m[9]) end
 local now = now_ms()
 if not m[1] then redis.call('HSET', meta, PROTOCOL_FIELD, ARGV[1]) end
 redis.call('HSET', KEYS[12], consumer, ARGV[3])
@@ -47,7 +48,7 @@ for _, lane in ipairs(lanes) do
 end
 
 -- One claimed entry: who had it and how often it was delivered decides. Returns a job, or nil when handed back.
-local jobs, stalled = {}, 0
+local jobs, stalled, noted = {}, 0, {{}, {}}
 local function judge(lane, entry, released)
   local p = redis.call('XPENDING', lane[2], 'w', entry, entry, 1)[1]
   if not p then return nil end
@@ -56,8 +57,8 @@ local function judge(lane, entry, released)
   if flow and lane[1] == 't' then earlier, record = flow.stalls(index, lane[2], entry) end
   local total = count + earlier
   if record and total == 2 and max_stalls > 0 and not released[entry] then
+    stalled, noted = stalled + 1, note(noted, body_of(lane[2], entry), STALLED)
     flow.put_back(index, lane[2], entry, 1)
-    stalled = stalled + 1
     return nil
   end
   local suspect = total >= 3 and total - 1 <= max_stalls
@@ -90,7 +91,7 @@ if ARGV[9] == '1' and due_sweep and free > 0 and not m[2] then
           if job then
             jobs[#jobs + 1] = job
             free = free - 1
-            if not released[entry] then stalled = stalled + 1 end
+            if not released[entry] then stalled, noted = stalled + 1, note(noted, job[3], STALLED) end
           end
         end
         if free > 0 or before == free then from = got[1] end
@@ -100,7 +101,10 @@ if ARGV[9] == '1' and due_sweep and free > 0 and not m[2] then
     end
   end
   redis.call('HSET', meta, 'swept', whole(now), 'sweep', table.concat(marks, ' '))
-  if stalled > 0 then redis.call('HINCRBY', meta, 'stalled', stalled) end
+  if stalled > 0 then
+    redis.call('HINCRBY', meta, 'stalled', stalled)
+    tally(KEYS[17], KEYS[18], ARGV[11], noted[1], noted[2])
+  end
 end
 
 forget_silent(lanes, KEYS[12], beats, now - 600000)
