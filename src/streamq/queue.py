@@ -196,8 +196,8 @@ class Queue(Controls):
         bulk = sending.Bulk(len(specs))
         encoding = await self._encoding(store, specs)  # a bad one raises before anything is sent
         made = bulk.made(encoding, specs)
-        if any(spec.options is not _options.DEFAULT or spec.flow is not None for spec in specs):
-            made = iter(list(made))  # only plain jobs cannot fail when they are made
+        if not encoding.plain:
+            made = iter(list(made))  # what can fail does so before anything is sent
         producer = store.session().producer
         try:
             producer.supply(Supply(made, encoding.deadline))
@@ -209,8 +209,8 @@ class Queue(Controls):
         sending.raise_if_any(entries, receipts)
         returns = {name: self._returns(name) for name in {spec.name for spec in specs}}
         return [
-            sending.handle(self, entry.job_id, returns[spec.name], receipt)
-            for entry, spec, receipt in zip(entries, specs, receipts, strict=True)
+            sending.handle(self, entry.job_id, returns[spec.name], receipts.get(entry))
+            for entry, spec in zip(entries, specs, strict=True)
         ]
 
     async def send_spec(self, spec: JobSpec[Any], returns: Any, /) -> Job[Any]:
@@ -223,14 +223,11 @@ class Queue(Controls):
         return sending.handle(self, entry.job_id, returns, receipt)
 
     async def _encoding(self, store: Store, specs: Sequence[JobSpec[Any]]) -> sending.Encoding:
-        for spec in specs:
-            if spec.owner is not self:
-                raise ConfigError("job", spec.name, f"was built for queue {spec.owner.name!r}, not {self.name!r}")
-        return await sending.encoding(store, self._settings, specs, self._lane)
+        return await sending.encoding(store, self, self._settings, specs, self._lane)
 
     def _lane(self, name: str) -> int:
         known = self._registry.handlers.get(name)
-        return known.lane if known is not None else Priority.NORMAL
+        return int(known.lane if known is not None else Priority.NORMAL)
 
     def _returns(self, name: str) -> Any:
         known = self._registry.get(name)
