@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar, Unpack, cast
 
 from . import reading, sending
@@ -310,6 +310,15 @@ class Queue(Controls):
                 if self._server is not None:
                     self._store.reviver = self._server.revive
         return self._store
+
+    @contextmanager
+    def elsewhere(self, url: str) -> Generator[None]:
+        """Lead to another server within the block, for tests. Not for applications."""
+        before, self._store = self._store, Store(url, self.prefix, self.name, max_pending=self._settings.max_pending)
+        try:
+            yield
+        finally:
+            self._store = before
 
     @property
     def where(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from streamq import Arg, BatchContext, Context, Dedup, Depends, Exponential, Fixed, Group, Job, JobSpec, Keep, Priority
 from streamq import Queue, RateLimit, Retry, Snooze, Worker
+from streamq.testing import Faults, MemoryQueues, assert_enqueued, freeze, perform, run_until_idle
 
 queue = Queue("delivery")
 
@@ -270,3 +271,18 @@ async def batches() -> None:
     numbers.job(None)  # E: mypy,pyright
     numbers.context(2).fail(0, "text")  # E: mypy,pyright
     await plain.enqueue(1)  # E: mypy,pyright
+
+
+async def testing_kit(memory_queue: MemoryQueues) -> None:
+    memory_queue(queue, max_attempts=3)  # E: mypy,pyright
+    memory_queue("name", max_attempts="3")  # E: mypy,pyright
+    memory_queue(5)  # E: mypy,pyright
+    await run_until_idle("name")  # E: mypy,pyright
+    await run_until_idle(queue, expected="ValueError")  # E: mypy,pyright
+    await run_until_idle(queue, burst=True)  # E: mypy,pyright
+    Faults().crash_worker(after="lunch")  # E: mypy,pyright
+    Faults().crash_worker("run")  # E: mypy,pyright
+    await assert_enqueued(queue, 5)  # E: mypy,pyright
+    await assert_enqueued(queue, "name", delay="soon")  # E: mypy,pyright
+    await perform(send)  # E: mypy,pyright
+    freeze("2031-01-01")  # E: mypy,pyright
