@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .link import Reply
+from .replies import due_ms
 from .scripts import PROTOCOL, lines_script, script
 from .session import Store
 
@@ -54,7 +55,7 @@ async def look(store: Store, job_id: str, *, channel: str = "", full: bool = Tru
     reply = await store.call(script("look").call(head, job_id, channel, int(full)), wait=wait)
     place = reply[0].decode()
     if place == "row":
-        _, row, body, deliveries, consumer, idle, due = reply
+        _, row, body, deliveries, consumer, idle, score = reply
         # The record of a job in a line stands behind the bar, in bytes that are no text.
         return Look(
             place,
@@ -63,7 +64,7 @@ async def look(store: Store, job_id: str, *, channel: str = "", full: bool = Tru
             deliveries,
             consumer.decode(),
             idle,
-            int(float(due)),
+            max(0, due_ms(score)),
         )
     if place == "dead":
         return Look(place, entry=reply[1].decode(), fields=pairs(reply[2]))
@@ -86,7 +87,7 @@ async def promote(store: Store, job_ids: Sequence[str]) -> int:
     keys = store.keys
     head = (
         keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index,
-        *keys.flow,
+        keys.waiters, keys.cancels, *keys.flow,
     )  # fmt: skip
     reply, again = await store.call_noting(lines_script("promote").call(head, PROTOCOL, "", len(job_ids), *job_ids))
     return len(job_ids) if again else int(reply[1])
@@ -153,7 +154,7 @@ async def counts(store: Store) -> Counted:
     )  # fmt: skip
     (
         now, meta, entries, pending, delayed, parked, dead, unsettled, oldest, window, lanes, held, due, lined,
-    ) = await store.call(script("counts").call(head))  # fmt: skip
+    ) = await store.call(script("counts").call(head, PROTOCOL))  # fmt: skip
     return Counted(
         int(now), {name: value.decode("utf-8", "replace") for name, value in pairs(meta).items()}, entries, pending,
         delayed, parked, dead, unsettled, int(oldest.split(b"-")[0]) if oldest else 0, window, tuple(lanes),

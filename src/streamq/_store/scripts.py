@@ -15,6 +15,7 @@ PROTOCOL = 1
 _ALLOW_OOM = "#!lua flags=allow-oom\n"
 _PRELUDE = ("_prelude.lua",)
 _CLAIM = ("_prelude.lua", "_claim.lua")
+_MISSING = ("_missing.lua",)
 _SETTLE = tuple(f"settle/{verb}.lua" for verb in ("complete", "retry", "bury", "finish", "release", "park"))
 
 
@@ -33,7 +34,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "renew": _PRELUDE,
     "tick": (*_CLAIM, "_care.lua"),
     "reconcile": _CLAIM,
-    "promote": _PRELUDE,
+    "promote": _PRELUDE + _MISSING,
     "look": _PRELUDE,
     "purge": _PRELUDE,
     "clean": _PRELUDE,
@@ -49,11 +50,11 @@ VERBS: dict[str, tuple[str, ...]] = {
 # plain build besides, so that jobs without limits pay nothing.
 LINES: dict[str, tuple[str, ...]] = {
     "enqueue": (*_PRELUDE, *_FLOW, *_flow("dedup", "arrival")),
-    "take": (*_CLAIM, *_FLOW, *_flow("hand", "turn", "ready")),
+    "take": (*_CLAIM, *_MISSING, *_FLOW, *_flow("hand", "turn", "ready")),
     "settle": (*_PRELUDE, *_FLOW, *_SETTLE, "settle/limited.lua", "settle/divert.lua"),
     "tick": (*_CLAIM, "_care.lua", *_FLOW, *_flow("stall")),
-    "promote": _PRELUDE + _FLOW,
-    "unpark": _PRELUDE + _FLOW,
+    "promote": _PRELUDE + _MISSING + _FLOW,
+    "unpark": _PRELUDE + _MISSING + _FLOW,
     "cancel": _PRELUDE + _FLOW,
     "replay": _PRELUDE + _FLOW,
     "reprioritise": _PRELUDE + _FLOW,
@@ -62,7 +63,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "fire": (*_PRELUDE, *_FLOW, *_flow("dedup", "arrival")),
     "explain": _PRELUDE + _FLOW,
     "verify": (*_PRELUDE, *_FLOW, *_AUDIT),
-    "recover": (*_PRELUDE, *_FLOW, *_flow("stall"), *_AUDIT, *_flow("mend", "mend_lines")),
+    "recover": (*_PRELUDE, *_MISSING, *_FLOW, *_flow("stall"), *_AUDIT, *_flow("mend", "mend_lines")),
     "slots": _PRELUDE + _FLOW,
 }
 _REFUSED_WHEN_FULL = frozenset({"enqueue", "replay", "fire"})
