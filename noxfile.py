@@ -111,6 +111,18 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def simulate(session: nox.Session) -> None:
+    """Play 10,000 simulated worlds and count what they met: some minutes; others by `-- --seeds 0-999`."""
+    shared(session)("tests.simulation.report", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
+def chaos_scale(session: nox.Session) -> None:
+    """A million delayed jobs, 10,000 schedules, 200 workers: minutes, and a gigabyte."""
+    shared(session)("pytest", "-m", "chaos and slow", "tests/chaos", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def mutants(session: nox.Session) -> None:
     """Put deliberate defects into a copy of the source, one by one: the tests must notice each."""
     shared(session)("pytest", "-m", "mutants", "tests/mutants", *session.posargs)

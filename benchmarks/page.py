@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,20 @@ def alone(found: dict[str, dict[str, Any]]) -> str:
 
 
 def beside(name: str, one: dict[str, Any]) -> str:
-    runs = len({record["run"] for record in one["records"]})
+    runs = max(Counter((record["contender"], record["measure"]) for record in one["records"]).values())
     warned = "\n**A trial run with few jobs: no figure to quote.**\n" if one["quick"] else ""
-    told = CONTEST.format(**(one | {"runs": runs, "title": server(one), "chart": chart(name)}))
+    told = CONTEST.format(**(one | {"runs": runs, "title": server(one), "chart": chart(name), "commit": commits(one)}))
     return told + warned + contest(one)
+
+
+def commits(one: dict[str, Any]) -> str:
+    """Return which commit was measured, and which measures were taken again at a later one."""
+    first = one["records"][0].get("commit", one["commit"])
+    later: dict[str, dict[str, None]] = {}
+    for record in one["records"]:
+        if record.get("commit", first) != first:
+            later.setdefault(record["commit"], {})[record["measure"]] = None
+    return ", ".join([first, *(f"{', '.join(names)} at {commit}" for commit, names in later.items())])
 
 
 def chart(name: str) -> str:

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import KINDS, Server, ServerKind, SharedServers, StartServer, missing_reason
+
+settings.register_profile("long", max_examples=1000, deadline=None)  # --hypothesis-profile=long
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ asserts that the committed pages are what this writes, so they cannot drift from
 """
 
 import argparse
+import ast
 import enum
 import inspect
 import re
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 import streamq
+import streamq.testing
 from streamq import HandlerOptions, JobFilter, JobOptions, JobState, QueueOptions, ScheduleOptions, Worker, errors, web
 from streamq._core.lifecycle import TRANSITIONS, Transition
 from streamq._core.metrics import CATALOGUE as METRICS
@@ -469,7 +471,7 @@ INNER = {"keep", "most_at_once", "offset_ms", "owner", "per_ms", "replay_dead", 
 """Members that other modules of streamq call."""
 MADE_BY_OTHERS = {
     *("Handler", "BoundHandler", "BatchHandler", "Job", "JobSpec", "DeadLetters", "Context", "BatchContext"),
-    *("Limits", "Deduplication", "Block"),
+    *("Limits", "Deduplication", "Block", "Attempted", "Report"),
 }
 """Classes that applications get and do not make."""
 
@@ -495,7 +497,15 @@ def _public(name: str, value: Any) -> Iterator[str]:
     yield from (f"### {name}", "")
     found: type[Any] = value
     if not isinstance(value, type):
-        yield from ("```python", f"def {name}{_signature(found)}", "```", "", inspect.cleandoc(found.__doc__ or ""), "")
+        kind = "async " if inspect.iscoroutinefunction(found) else ""
+        yield from (
+            "```python",
+            f"{kind}def {name}{_signature(found)}",
+            "```",
+            "",
+            inspect.cleandoc(found.__doc__ or ""),
+            "",
+        )
         return
     if issubclass(found, enum.Enum):
         yield from (inspect.cleandoc(found.__doc__ or ""), "")
@@ -562,6 +572,49 @@ def rest_page() -> str:
     return "\n".join(lines)
 
 
+# -- testing kit ----------------------------------------------------------------------------------------------
+
+KIT: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Queues in memory, and their time", ("MemoryQueues", "Clock", "freeze")),
+    ("Running jobs", ("run_until_idle", "Report", "Attempted", "Faults")),
+    ("What is enqueued", ("assert_enqueued", "assert_not_enqueued", "enqueued")),
+    ("One attempt", ("perform", "overrides")),
+)
+
+
+def testing() -> str:
+    """Return the page of the testing kit: fixtures and public names."""
+    listed = sorted(name for _, names in KIT for name in names)
+    if listed != sorted(streamq.testing.__all__):
+        raise SystemExit(f"KIT and streamq.testing differ: {sorted(set(listed) ^ set(streamq.testing.__all__))}")
+    lines = [
+        "# Testing kit",
+        BY_HAND,
+        "What `from streamq.testing import ...` gives, and the fixtures of its pytest plugin. How to use them:",
+        "[Test your application](../how-to/test-your-application.md).",
+        "",
+        "## Fixtures",
+        "",
+        "| fixture | scope | gives |",
+        "|---|---|---|",
+        *_fixtures(),
+        "",
+    ]
+    for title, names in KIT:
+        lines += [f"## {title}", ""]
+        for name in names:
+            lines += _public(name, getattr(streamq.testing, name))
+    return "\n".join(lines)
+
+
+def _fixtures() -> Iterator[str]:
+    plugin = resources.files("streamq.testing").joinpath("plugin.py").read_text("utf-8")
+    for node in ast.parse(plugin).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            scope = "session" if "session" in ast.dump(node.decorator_list[0]) else "test"
+            yield f"| `{node.name}` | {scope} | {(ast.get_docstring(node) or '').replace(chr(10), ' ')} |"
+
+
 # -- all ------------------------------------------------------------------------------------------------------
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -574,6 +627,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "options.md": options,
     "api.md": api,
+    "testing.md": testing,
 }
 
 

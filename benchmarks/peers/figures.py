@@ -40,6 +40,7 @@ FIGURES: dict[str, Figure] = {
     "drain2": Figure("no-op drain, 2 worker processes", "jobs/s", more=True),
     "five": Figure("5 ms handlers, 1 worker process", "jobs/s", more=True),
     "five_ideal": Figure("5 ms handlers, of what 100 slots can do", "%", more=True),
+    "five_held": Figure("jobs in the worker's hands, on average", "jobs", more=False),
     "five_active": Figure("jobs in the worker's hands, most seen", "jobs", more=False),
     "start_p50": Figure("enqueue to start, p50", "ms", more=False),
     "start_p99": Figure("enqueue to start, p99", "ms", more=False),

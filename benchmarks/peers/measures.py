@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -96,7 +97,9 @@ def five(stage: Stage, size: Size) -> Found:
     stage.producer.ask("fill", job="five", count=jobs)
     seen: list[int] = []
     run = _run(stage, jobs, workers=1, look=lambda: seen.append(_active(stage)))
-    held = {"five_active": max(seen)} if seen and max(seen) >= 0 else {}
+    held: Found = {}
+    if seen and max(seen) >= 0:
+        held = {"five_held": statistics.mean(seen), "five_active": max(seen)}
     return {"five": run.rate, "five_ideal": run.rate / ideal * 100, "five_jobs": run.jobs, **held}
 
 

@@ -55,6 +55,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a fraction of the jobs: does everything work? no figures")
     parser.add_argument("--json", type=Path, help="keep every run, medians and ratios in this file")
     parser.add_argument("--add", action="store_true", help="add to the runs in --json instead of starting anew")
+    parser.add_argument("--again", action="store_true", help="like --add, but these measures replace those in --json")
     parser.add_argument("--page", action="store_true", help="write docs/explanation/benchmarks.md afterwards")
     parser.add_argument("--server", default="redis7", choices=KINDS)
     parser.add_argument("--concurrency", type=int, default=100)
@@ -100,8 +101,10 @@ class Contest:
             "own": {},
             "limits": {},
         }
-        if given.add and given.json is not None and given.json.exists():
+        if (given.add or given.again) and given.json is not None and given.json.exists():
             kept: Results = json.loads(given.json.read_text())
+            if given.again:
+                kept["records"] = [record for record in kept["records"] if record["measure"] not in given.measures]
             self.results |= {name: kept[name] for name in ("versions", "missing", "records", "own", "limits")}
         self._first = max((record["run"] for record in self.results["records"]), default=-1) + 1
 
@@ -184,7 +187,7 @@ class Contest:
         return record | {"seconds": round(time.monotonic() - started, 1)}
 
     def _keep(self, record: Results) -> None:
-        self.results["records"].append(record)
+        self.results["records"].append(record | {"commit": self.results["commit"]})
         found: dict[str, float] = record.get("figures", {})
         told = " ".join(f"{name}={value:,.4g}" for name, value in found.items())
         text = told or record.get("unsupported") or record.get("error")

@@ -30,6 +30,7 @@ from ._runtime.slots import Slots
 from ._runtime.ticker import Ticker
 from ._runtime.timeouts import Timeouts
 from ._store.clock import ServerClock
+from ._store.dial import clock_of
 from ._store.faults import server_error
 from ._store.link import LinkDown, ReplyError, redacted
 from ._store.session import Store
@@ -71,7 +72,7 @@ class Joint:
 
     def __init__(self, worker: Owner, queue: Queue, store: Store, slots: Slots) -> None:
         wiring = queue.wiring
-        clock = ServerClock()
+        clock = clock_of(store.url)
         self.clock: ServerClock = clock
         consumer = worker.name.encode()
         settings = Settings(

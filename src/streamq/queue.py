@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar, Unpack, cast
 
 from . import reading, search, sending
@@ -206,8 +206,8 @@ class Queue(Watched):
         bulk = sending.Bulk(len(specs))
         encoding = await self._encoding(store, specs)  # a bad one raises before anything is sent
         made = bulk.made(encoding, specs)
-        if any(spec.options is not _options.DEFAULT or spec.flow is not None for spec in specs):
-            made = iter(list(made))  # only plain jobs cannot fail when they are made
+        if not encoding.plain:
+            made = iter(list(made))  # what can fail does so before anything is sent
         producer = store.session().producer
         try:
             producer.supply(Supply(made, encoding.deadline))
@@ -232,14 +232,11 @@ class Queue(Watched):
         return sending.handle(self, entry.job_id, returns, receipt, spec.name)
 
     async def _encoding(self, store: Store, specs: Sequence[JobSpec[Any]]) -> sending.Encoding:
-        for spec in specs:
-            if spec.owner is not self:
-                raise ConfigError("job", spec.name, f"was built for queue {spec.owner.name!r}, not {self.name!r}")
-        return await sending.encoding(store, self._settings, specs, self._lane)
+        return await sending.encoding(store, self, self._settings, specs, self._lane)
 
     def _lane(self, name: str) -> int:
         known = self._registry.handlers.get(name)
-        return known.lane if known is not None else Priority.NORMAL
+        return int(known.lane if known is not None else Priority.NORMAL)
 
     def _returns(self, name: str) -> Any:
         known = self._registry.get(name)
@@ -322,6 +319,15 @@ class Queue(Watched):
                 if self._server is not None:
                     self._store.reviver = self._server.revive
         return self._store
+
+    @contextmanager
+    def elsewhere(self, url: str) -> Generator[None]:
+        """Lead to another server within the block, for tests. Not for applications."""
+        before, self._store = self._store, Store(url, self.prefix, self.name, max_pending=self._settings.max_pending)
+        try:
+            yield
+        finally:
+            self._store = before
 
     @property
     def where(self) -> str:

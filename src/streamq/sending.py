@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -28,37 +27,48 @@ R = TypeVar("R")
 
 
 class Encoding(NamedTuple):
-    """What turns specs into entries: ``deadline`` on the event loop's clock, ``now_ms`` the server's."""
+    """What turns specs into entries: ``deadline`` on the event loop's clock, ``now_ms`` the server's.
+
+    ``plain``: all of them are jobs without options, which cannot fail when they are made.
+    """
 
     settings: Settings
     lane_of: Callable[[str], int]
     deadline: float
-    now_ms: int = 0
+    now_ms: int
+    plain: bool
 
     def entry(self, spec: JobSpec[Any]) -> Entry:
         """Return ``spec`` encoded, with an id."""
-        return _entry(self.settings, spec, self.lane_of(spec.name), self.deadline, self.now_ms)
+        lane = self.lane_of(spec.name)
+        if spec.options is not _options.DEFAULT or spec.flow is not None:
+            return _entry(self.settings, spec, lane, self.deadline, self.now_ms)
+        body = _wire.encode_plain(spec.name, spec.args, lane)
+        timeout = self.settings.enqueue_timeout
+        return Entry(new_id(), lane, "0", body, False, timeout, self.deadline, spec.name)  # noqa: FBT003 - a struct is made fastest by position
 
 
 async def encoding(
-    store: Store, settings: Settings, specs: Sequence[JobSpec[Any]], lane_of: Callable[[str], int]
+    store: Store, owner: Home, settings: Settings, specs: Sequence[JobSpec[Any]], lane_of: Callable[[str], int]
 ) -> Encoding:
-    """Return how to encode ``specs``; raises `PayloadTooLarge`."""
-    for spec in specs:
-        if len(spec.args) > settings.max_payload:
-            raise PayloadTooLarge(spec.name, len(spec.args), settings.max_payload)
+    """Return how to encode ``specs``; ``lane_of`` a handler. Raises `ConfigError`, `PayloadTooLarge`."""
+    most, default, plain, expires = settings.max_payload, _options.DEFAULT, True, False
+    for spec in specs:  # the one look at all of a bulk call before anything is sent
+        if spec.owner is not owner:
+            raise ConfigError("job", spec.name, f"was built for queue {spec.owner.name!r}, not {owner.name!r}")
+        if len(spec.args) > most:
+            raise PayloadTooLarge(spec.name, len(spec.args), most)
+        if spec.options is not default or spec.flow is not None:
+            plain = False
+            expires = expires or spec.options.expires_in_ms is not None
     deadline = asyncio.get_running_loop().time() + settings.enqueue_timeout
-    expires = any(spec.options.expires_in_ms is not None for spec in specs)
-    return Encoding(settings, lane_of, deadline, await store.session().server_ms() if expires else 0)
+    return Encoding(settings, lane_of, deadline, await store.session().server_ms() if expires else 0, plain)
 
 
 def _entry(settings: Settings, spec: JobSpec[Any], default_lane: int, deadline: float, now_ms: int) -> Entry:
     options = spec.options
-    lane = int(default_lane if options.lane is None else options.lane)  # never an enum: hiredis refuses it
+    lane = default_lane if options.lane is None else int(options.lane)  # never an enum: hiredis refuses it
     timeout = settings.enqueue_timeout
-    if options is _options.DEFAULT and spec.flow is None:
-        body = _wire.encode_plain(spec.name, spec.args, lane)
-        return Entry(new_id(), lane, "0", body, False, timeout, deadline, spec.name)  # noqa: FBT003 - a struct is made fastest by position
     envelope = _envelope(spec, lane)
     if options.expires_in_ms is not None:
         envelope = _wire.replaced(envelope, expires_ms=now_ms + options.expires_in_ms)
@@ -85,7 +95,7 @@ class Bulk:
 
     def __init__(self, count: int) -> None:
         self.entries: list[Entry] = []
-        self._receipts: list[Receipt] = [None] * count
+        self._refused: dict[Entry, Receipt] = {}
         self._left = count
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not count:
@@ -93,27 +103,29 @@ class Bulk:
 
     def made(self, encoding: Encoding, specs: Iterable[JobSpec[Any]]) -> Iterator[Entry]:
         """Make the entries, one whenever it is asked for."""
-        for at, spec in enumerate(specs):
+        answer, add = self._take, self.entries.append
+        for spec in specs:
             entry = encoding.entry(spec)
-            entry.answer = functools.partial(self._take, at)
-            self.entries.append(entry)
+            entry.answer = answer
+            add(entry)
             yield entry
 
-    def _take(self, at: int, receipt: Receipt) -> None:
-        self._receipts[at] = receipt
+    def _take(self, entry: Entry, receipt: Receipt) -> None:
+        if receipt is not None:
+            self._refused[entry] = receipt
         self._left -= 1
         if not self._left and not self._done.done():
             self._done.set_result(None)
 
-    async def wait(self) -> list[Receipt]:
-        """Return all answers, once they are there."""
+    async def wait(self) -> Mapping[Entry, Receipt]:
+        """Return the answers that are not None, once all are there."""
         await self._done
-        return self._receipts
+        return self._refused
 
 
-def raise_if_any(entries: Sequence[Entry], receipts: Sequence[Receipt]) -> None:
+def raise_if_any(entries: Sequence[Entry], receipts: Mapping[Entry, Receipt]) -> None:
     """Raise `EnqueueManyError` unless all jobs were acknowledged."""
-    refused = {e.job_id: r for e, r in zip(entries, receipts, strict=True) if isinstance(r, StreamqError)}
+    refused = {entry.job_id: r for entry, r in receipts.items() if isinstance(r, StreamqError)}
     if not refused:
         return
     unknown = [job for job, error in refused.items() if isinstance(error, EnqueueUnknown)]
@@ -142,15 +154,15 @@ def handles(
     home: Home,
     specs: Sequence[JobSpec[R]],
     entries: Sequence[Entry],
-    receipts: Sequence[Receipt],
+    receipts: Mapping[Entry, Receipt],
     returns: Callable[[str], Any],
 ) -> list[Job[R]]:
     """Return the handles of a bulk call; raises `EnqueueManyError` unless all jobs were acknowledged."""
     raise_if_any(entries, receipts)
     returned = {name: returns(name) for name in {spec.name for spec in specs}}
     return [
-        handle(home, entry.job_id, returned[spec.name], receipt, spec.name)
-        for entry, spec, receipt in zip(entries, specs, receipts, strict=True)
+        handle(home, entry.job_id, returned[spec.name], receipts.get(entry), spec.name)
+        for entry, spec in zip(entries, specs, strict=True)
     ]
 
 

@@ -84,6 +84,7 @@ GOOD: dict[str, dict[str, float]] = {
         "bytes_waiting": 250,
         "bytes_left": 0.3,
         "five_ideal": 80,
+        "five_held": 102,
         "five_active": 104,
         "enqueue_one": 12_000,
         "enqueue_fifty": 90_000,
@@ -235,6 +236,12 @@ def test_a_budget_nobody_measured_is_neither_held_nor_broken() -> None:
 def test_an_early_job_breaks_the_budget_of_lateness() -> None:
     lines = budgets.lines(made(record("streamq", {"late_p50": 0.5, "late_min": -0.2})))
     assert [line.holds for line in lines if "never early" in line.promised] == [False]
+
+
+def test_page_says_what_was_measured_again_at_a_later_commit() -> None:
+    records = [{**record("streamq"), "commit": "a1"}, {**record("streamq"), "commit": "b2", "measure": "five"}]
+    assert page.commits({"commit": "b2", "records": records}) == "a1, five at b2"
+    assert page.commits({"commit": "b2", "records": [record("streamq")]}) == "b2"
 
 
 def test_page_and_chart_are_written_from_the_results(tmp_path: Path) -> None:

@@ -9,20 +9,21 @@ import subprocess
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import redis
 
-from streamq import Queue
+from streamq import Priority, Queue
 from streamq._store.link import Command
 from streamq._store.scripts import by_sha
 from streamq._store.verbs import Settings, TickInput, WorkerVerbs
 from streamq.errors import EnqueueTimeout, EnqueueUnknown, StreamqError
-from tests.chaos import clockwork
+from tests.chaos import clockwork, elder
 from tests.chaos.actor import make_queue, real_time
 from tests.chaos.checker import Final, Terms
-from tests.chaos.crew import Crew
+from tests.chaos.crew import ROOT, Crew
 from tests.faults.scene import Scene
 from tests.proxy import Proxy
 from tests.servers import Server, ServerKind
@@ -92,6 +93,7 @@ class Arena:
         self.producers: Proxy
         self.queue: Queue
         self.has_clock: bool = False
+        self.clock_offset: float = 0.0
         self.before: Counter[str] = Counter()  # completions that a flush wiped away
         self.buried: dict[str, str] = {}
         self.away: set[str] = set()  # processes whose end the nemesis itself brings about
@@ -142,6 +144,7 @@ class Arena:
 
     def move_clock(self, seconds: float) -> None:
         """Let the server's clock be off by so much."""
+        self.clock_offset = seconds
         with self._clock.open("r+b") as file:
             file.write(struct.pack("<q", int(seconds * 1_000_000)))
 
@@ -163,18 +166,18 @@ class Arena:
             raise NotMetError(f"no {stem} runs at the moment")
         return self.chance.choice(running)
 
-    async def start_worker(self, *options: str) -> str:
-        """Start another worker; some of them believe in another time of day."""
+    async def start_worker(self, *options: str, home: Path = ROOT) -> str:
+        """Start another worker, perhaps of another version; some of them believe in another time of day."""
         name = self.new_name("w")
         skew = self.chance.choice((0, 0, 3600, -3600, 1.5, -0.5))
-        await asyncio.to_thread(self.crew.start, name, options=["--skew", str(skew), *options])
+        await asyncio.to_thread(self.crew.start, name, options=["--skew", str(skew), *options], home=home)
         return name
 
-    def start_producer(self, count: int) -> None:
-        """Start a producer of so many jobs."""
+    def start_producer(self, count: int, home: Path = ROOT) -> None:
+        """Start a producer of so many jobs, perhaps of another version."""
         plan = self.plan
         words = ["--count", str(count), "--rate", str(plan.rate / 2), "--seed", str(plan.seed)]
-        self.crew.launch(self.new_name("p"), "tests.chaos.sender", *words, url=self.producers.url)
+        self.crew.launch(self.new_name("p"), "tests.chaos.sender", *words, url=self.producers.url, home=home)
 
     def start_scheduler(self) -> None:
         """Start a scheduler."""
@@ -183,7 +186,9 @@ class Arena:
     async def add(self, name: str, payload: dict[str, Any], *, doomed: bool = False, **options: Any) -> str:
         """Enqueue a job of the nemesis; ``doomed``: it is to end as a dead letter."""
         job_id = self.new_name("n-")
-        self.ledger.write("try", job_id)
+        waits = not options.keys() & {"delay", "at", "group"}
+        lane = {"lane": int(options.get("priority", Priority.NORMAL))} if waits else {}
+        self.ledger.write("try", job_id, **lane)
         try:
             await self.queue.enqueue(name, payload, job_id=job_id, **options)
         except EnqueueUnknown:
@@ -203,6 +208,13 @@ class Arena:
             "redis.call('HSET', KEYS[2], ARGV[1], '2' .. entry .. ':0')"
         )
         self.server.command("EVAL", script, 2, self.keys.lanes[2], self.keys.index, job_id, body)
+
+    def elder(self) -> Path:
+        """Return the home of another version of streamq: that of the last commit."""
+        found = elder.unpack(self.server.folder)
+        if found is None:
+            raise NotMetError("no repository to take another version from")
+        return found
 
     # -- facts ------------------------------------------------------------------------------------------
 
@@ -230,9 +242,9 @@ class Arena:
         verbs = WorkerVerbs(self.keys, Settings(result_ms=1000, window=1_000_000, window_age_ms=0), b"janitor")
         said = TickInput(b"", 1000, 0, 2, 0, sweep=False)
         for _ in range(1000):
-            if int(self.server.command("ZCARD", self.keys.beats)) <= 1:
-                break
             self._run(verbs.tick(said))
+            if int(self.server.command("ZCARD", self.keys.beats)) <= 1:  # the janitor himself
+                break
         self._run(verbs.leave())
 
     def _run(self, command: Command) -> object:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from tests.chaos import ticks
+from tests.chaos import order, ticks
 from tests.chaos.runs import REFUSED, Run, runs_of
 from tests.chaos.windows import FOR_EVER, Window, windows_of
 from tests.ledger import Line
@@ -56,7 +56,10 @@ class Recovery(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of the jobs. Everything from ``lost`` to ``crashed`` must be empty."""
+    """What became of the jobs. Everything from ``lost`` to ``crashed`` must be empty.
+
+    ``calm``: jobs that waited while nothing was wrong, so that their order tells something.
+    """
 
     jobs: int
     ambiguous: int
@@ -74,10 +77,12 @@ class Verdict(NamedTuple):
     slow: list[str]
     early: list[str]
     ticks_missing: list[str]
+    overtaken: list[str]
     crashed: list[str]
     why: Counter[str]
     effects_twice: int
     recoveries: list[Recovery]
+    calm: int = 0
 
     @property
     def wrong(self) -> dict[str, list[str]]:
@@ -105,6 +110,7 @@ def check(lines: Sequence[Line], final: Final, terms: Terms = USUAL) -> Verdict:
     3. Accepted settlements that end a job: one, else the fence is broken. 4. Each further run has a reason. 5. No more
     runs than retries, hand-backs and faults allow. 6. Dead only whom enough faults hit, or whom a handler kills. 7.
     Nothing is left behind. 8. Jobs of the killed run again in time. 9. None starts early, no tick is missing or twice.
+    10. While nothing was wrong, the better priority starts first, and of one priority who came first.
     """
     told = _told(lines)
     windows = windows_of(lines, terms.lease + 2 * terms.sweep)
@@ -118,6 +124,7 @@ def check(lines: Sequence[Line], final: Final, terms: Terms = USUAL) -> Verdict:
         far = _judge(job, found, windows, told, why, unexplained, recoveries)
         if far is not None:
             too_many.append(far)
+    calm = order.calm(order.waits_of(lines, runs), windows, terms.lease + 2 * terms.sweep)
     return Verdict(
         jobs=len(told.acked),
         ambiguous=len(told.ambiguous),
@@ -139,10 +146,12 @@ def check(lines: Sequence[Line], final: Final, terms: Terms = USUAL) -> Verdict:
         ],
         early=_early(told, runs, windows),
         ticks_missing=ticks.missing(final.completed, lines, windows, terms.period),
+        overtaken=list(order.overtaken(calm)),
         crashed=[f"{line.more['name']}: {line.more['said']}" for line in lines if line.what == "crashed"],
         why=why,
         effects_twice=sum(1 for found in runs.values() if sum(run.effect is not None for run in found) > 1),
         recoveries=recoveries,
+        calm=len(calm),
     )
 
 

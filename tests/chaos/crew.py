@@ -22,6 +22,13 @@ ROOT = Path(__file__).parents[2]
 WORKER = "tests.chaos.actor"
 
 
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment of a process that is to find streamq and the tests of ``home`` first."""
+    own = [str(home)] if home == ROOT else [str(home), str(home / "src")]
+    path = os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path}
+
+
 class Crew:
     """Some worker processes of one queue, perhaps producers and schedulers, and everybody's ledger.
 
@@ -42,6 +49,7 @@ class Crew:
         self._starts: Counter[int] = Counter()
         self._held: dict[int, set[str]] = defaultdict(set)
         self._accepted = 0
+        self._acknowledged = 0
         self._url = url
         self._common = ["--prefix", prefix, "--ledger", str(self.folder), *(["--lines"] if lines else [])]
         self._options = ["--lease", str(lease), "--concurrency", str(concurrency)]
@@ -89,11 +97,18 @@ class Crew:
                 elif line.what in {"settled", "lost"}:
                     self._held[line.pid].discard(line.job)
                     self._accepted += line.what == "settled" and line.more["answer"] == "a"
+                elif line.what == "ok":
+                    self._acknowledged += 1
 
     def done(self) -> int:
         """How many settlements were accepted so far."""
         self._poll()
         return self._accepted
+
+    def acknowledged(self) -> int:
+        """How many enqueues were acknowledged so far."""
+        self._poll()
+        return self._acknowledged
 
     def began(self, job: str) -> int:
         """How many runs of a job have begun."""
@@ -119,22 +134,21 @@ class Crew:
         """Process id of a worker."""
         return self._processes[name].pid
 
-    def start(self, *names: str, options: Sequence[str] = (), url: str = "") -> None:
-        """Start workers and wait until they are ready; ``url`` if not the crew's."""
+    def start(self, *names: str, options: Sequence[str] = (), url: str = "", home: Path = ROOT) -> None:
+        """Start workers and wait until they are ready; ``url`` if not the crew's, ``home`` of another version."""
         for name in names:
-            self.launch(name, WORKER, *self._options, *options, url=url)
+            self.launch(name, WORKER, *self._options, *options, url=url, home=home)
         self.wait_ready(*names)
 
-    def launch(self, name: str, module: str, *options: str, url: str = "") -> None:
+    def launch(self, name: str, module: str, *options: str, url: str = "", home: Path = ROOT) -> None:
         """Start a process; does not wait for it."""
         errors = self.folder / f"{name}.err"
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [sys.executable, "-m", module, "--name", name, "--url", url or self._url, *self._common, *options]
         with errors.open("ab") as sink:
             self._processes[name] = subprocess.Popen(
                 command,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": path},
+                cwd=home,
+                env=environment(home),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,

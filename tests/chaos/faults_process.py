@@ -1,13 +1,20 @@
-"""Faults 1, 2, 3, 14, 17 and 18: what may become of the processes."""
+"""Faults 1, 2, 3, 14, 15, 17 and 18: what may become of the processes."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from tests.chaos.actor import Doom
 from tests.chaos.arena import Arena, NotMetError
+from tests.chaos.crew import ROOT
 from tests.chaos.kinds import Kind
 from tests.faults.scene import until
+
+DEPLOY_EVERY = 2.0
+"""Seconds from the SIGTERM to one worker until that to the next."""
 
 
 async def _killed(arena: Arena, name: str) -> None:
@@ -102,14 +109,30 @@ async def poison(arena: Arena) -> None:
     await until(lambda: arena.began(job), "the first of three began", seconds=30, every=0.05)
 
 
+async def _redeploy(arena: Arena, names: Sequence[str], home: Path) -> None:
+    """Replace workers one by one, their successors first; one every two seconds."""
+    for name in names:
+        if name not in arena.crew.names("w") or not arena.crew.is_up(name):
+            continue  # a job has killed it meanwhile
+        began = time.monotonic()
+        arena.away.add(name)
+        await arena.start_worker(home=home)
+        await asyncio.to_thread(arena.crew.retire, name)
+        await asyncio.sleep(max(0.0, DEPLOY_EVERY - (time.monotonic() - began)))
+
+
 async def deploy(arena: Arena) -> None:
     """A rolling deploy: SIGTERM to each worker in turn, its successor first."""
-    for name in [one for one in arena.crew.names("w") if arena.crew.is_up(one)]:
-        if name not in arena.crew.names("w"):
-            continue  # a job has killed it meanwhile
-        arena.away.add(name)
-        await arena.start_worker()
-        await asyncio.to_thread(arena.crew.retire, name)
+    await _redeploy(arena, arena.crew.names("w"), ROOT)
+
+
+async def deploy_another_version(arena: Arena) -> None:
+    """A rolling deploy of the version of the last commit to some workers and a producer, and back again."""
+    home = await asyncio.to_thread(arena.elder)
+    before = arena.crew.names("w")
+    arena.start_producer(arena.plan.jobs // 20, home)
+    await _redeploy(arena, before[:2], home)
+    await _redeploy(arena, [name for name in arena.crew.names("w") if name not in before], ROOT)
 
 
 async def freeze_the_schedulers(arena: Arena) -> None:
@@ -133,6 +156,7 @@ KINDS = (
     Kind(2, "worker frozen for a moment", freeze_shortly, weight=2, explains=False),
     Kind(3, "event loop blocked beyond the lease", block_the_loop, weight=2, explains=False),
     Kind(14, "poison job", poison, weight=1, explains=False),
-    Kind(17, "rolling deploy", deploy, weight=2, explains=False),
+    Kind(15, "two versions in a rolling deploy", deploy_another_version, weight=1, explains=False),
+    Kind(17, "rolling deploy, a worker every two seconds", deploy, weight=2, explains=False),
     Kind(18, "schedulers frozen at a tick", freeze_the_schedulers, weight=2, explains=False),
 )

@@ -176,12 +176,18 @@ async def wrong_policy(arena: Arena) -> None:
 
 
 async def clock_jumps(arena: Arena) -> None:
-    """An hour back, and an hour forward again; or a second."""
+    """An hour back, and an hour forward again; or a second. Forward for good: `clock_ahead`."""
     moves_clock(arena)
     by = arena.chance.choice((-3600, -3600, -1, 1))
     arena.move_clock(by)
     await asyncio.sleep(arena.chance.uniform(0.5, 2.5))
     arena.move_clock(0)
+
+
+async def clock_ahead(arena: Arena) -> None:
+    """An hour forward, for good."""
+    moves_clock(arena)
+    arena.move_clock(arena.clock_offset + 3600)
 
 
 async def clock_drifts(arena: Arena) -> None:

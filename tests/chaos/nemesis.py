@@ -15,7 +15,7 @@ from tests.chaos.kinds import Kind
 KINDS: tuple[Kind, ...] = (*faults_process.KINDS, *faults_network.KINDS, *faults_server.KINDS, *faults_input.KINDS)
 
 PATIENCE = 20.0
-"""Seconds after a fault in which some job must be settled: a lease, a sweep, and slack for a busy machine."""
+"""Seconds after a fault until which a job must be settled and an enqueue acknowledged: a lease, a sweep, and slack."""
 
 
 OCCASIONS = 4
@@ -23,12 +23,15 @@ OCCASIONS = 4
 
 
 class Nemesis:
-    """``counts``: faults by name; ``back``: seconds from the end of each to the next job that was settled."""
+    """``counts``: faults by name. Seconds from the end of each until a job was settled: ``back``, until an enqueue was
+    acknowledged: ``sent``.
+    """
 
     def __init__(self, arena: Arena, kinds: tuple[Kind, ...] = KINDS) -> None:
         self.counts: Counter[str] = Counter()
         self.unmet: Counter[str] = Counter()
         self.back: dict[str, list[float]] = defaultdict(list)
+        self.sent: dict[str, list[float]] = defaultdict(list)
         self._arena = arena
         self._kinds = kinds
         self._number = 0
@@ -68,13 +71,28 @@ class Nemesis:
         finally:
             arena.away.clear()
             note("healed", n=self._number)
-        done, since = arena.crew.done(), time.monotonic()
-        while arena.crew.done() <= done:
-            if time.monotonic() - since > PATIENCE:
-                note("crashed", name="queue", said=f"no job was settled for {PATIENCE:g} s after: {kind.name}")
-                break
+        await self._recovered(kind.name)
+
+    async def _recovered(self, name: str) -> None:
+        """Wait until workers and producers are back; note how long each took."""
+        crew, since = self._arena.crew, time.monotonic()
+        waits = [
+            (crew.done, crew.done(), self.back, "no job was settled"),
+            (crew.acknowledged, crew.acknowledged(), self.sent, "no enqueue was acknowledged"),
+        ]
+        while waits:
+            for wait in list(waits):
+                count, before, spans, missed = wait
+                seconds = time.monotonic() - since
+                if count() > before:
+                    spans[name].append(round(seconds, 2))
+                elif seconds > PATIENCE:
+                    crew.nemesis.write("crashed", name="queue", said=f"{missed} for {PATIENCE:g} s after: {name}")
+                    spans[name].append(round(seconds, 2))
+                else:
+                    continue
+                waits.remove(wait)
             await asyncio.sleep(0.02)
-        self.back[kind.name].append(round(time.monotonic() - since, 2))
 
     async def _watch(self) -> None:
         """Replace workers that a job has killed; tell of processes that ended for any other reason."""

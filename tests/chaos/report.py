@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from tests.chaos.checker import Verdict
 
@@ -15,9 +15,22 @@ SHOWN = 20
 """Examples of a violated rule that a report holds."""
 
 
+class Faults(NamedTuple):
+    """By name of a fault: how often it was, occasions that did not come, seconds until all went on."""
+
+    counts: Mapping[str, int]
+    unmet: Mapping[str, int] = {}
+    back: Mapping[str, list[float]] = {}
+    sent: Mapping[str, list[float]] = {}
+
+
 @dataclass
 class Report:
-    """One run, or several added up (then ``kind`` is empty where they differ, and ``seeds`` holds them all)."""
+    """One run, or several added up (then ``kind`` is empty where they differ, and ``seeds`` holds them all).
+
+    Seconds by fault: ``back`` from its end to the next job that was settled, ``sent`` to the next enqueue that was
+    acknowledged. ``calm``: jobs whose order could be judged; ``stalls``: as the server counted them in the end.
+    """
 
     kind: str
     version: str
@@ -35,6 +48,9 @@ class Report:
     examples: list[str]
     recoveries: list[float]
     back: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    sent: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    calm: int = 0
+    stalls: int = 0
 
     @classmethod
     def of(
@@ -44,9 +60,8 @@ class Report:
         seed: int,
         seconds: float,
         verdict: Verdict,
-        faults: Mapping[str, int],
-        unmet: Mapping[str, int],
-        back: Mapping[str, list[float]],
+        faults: Faults,
+        stalls: int = 0,
     ) -> Self:
         """Return the report of one run."""
         wrong = verdict.wrong
@@ -60,13 +75,16 @@ class Report:
             runs=verdict.runs,
             excused=verdict.excused,
             effects_twice=verdict.effects_twice,
-            faults=dict(faults),
-            unmet=dict(unmet),
+            faults=dict(faults.counts),
+            unmet=dict(faults.unmet),
             why=dict(verdict.why),
             wrong={name: len(found) for name, found in wrong.items()},
             examples=[f"{name}: {one}" for name, found in wrong.items() for one in found[:SHOWN]],
             recoveries=sorted(round(one.seconds, 2) for one in verdict.recoveries),
-            back=dict(back),
+            back=dict(faults.back),
+            sent=dict(faults.sent),
+            calm=verdict.calm,
+            stalls=stalls,
         )
 
     @property
@@ -103,7 +121,6 @@ def added(reports: Iterable[Report]) -> Report:
 
 
 def _sum(one: Report, other: Report) -> Report:
-    back = {name: [*one.back.get(name, []), *other.back.get(name, [])] for name in {**one.back, **other.back}}
     return Report(
         kind=one.kind if one.kind == other.kind else "",
         version=one.version if one.version == other.version else "",
@@ -120,8 +137,15 @@ def _sum(one: Report, other: Report) -> Report:
         wrong=_counts(one.wrong, other.wrong),
         examples=[*one.examples, *other.examples],
         recoveries=sorted([*one.recoveries, *other.recoveries]),
-        back=back,
+        back=_spans(one.back, other.back),
+        sent=_spans(one.sent, other.sent),
+        calm=one.calm + other.calm,
+        stalls=one.stalls + other.stalls,
     )
+
+
+def _spans(one: Mapping[str, list[float]], other: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    return {name: [*one.get(name, []), *other.get(name, [])] for name in {**one, **other}}
 
 
 def _counts(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
@@ -154,6 +178,7 @@ def rows(report: Report) -> list[Row]:
         ("**enqueued twice**", f"{wrong.get('double_enqueue', 0):,}"),
         ("**runs nobody can explain**", f"{wrong.get('unexplained', 0):,}"),
         ("other rules violated", ", ".join(f"{name} {count:,}" for name, count in rest.items()) or "none"),
+        ("waits whose order was judged", f"{report.calm:,}"),
         ("in data the server itself lost", f"{report.excused:,}"),
         ("took effect more than once", f"{report.effects_twice:,}"),
         ("runs beyond the first, and why", f"{sum(report.why.values()):,}: {again}"),
@@ -183,8 +208,15 @@ def page(reports: Sequence[Report]) -> str:
 
 
 def _faults(total: Report) -> list[str]:
-    lines = ["| fault | times | next job settled after (median / worst) |", "|---|---|---|"]
+    lines = [
+        "| fault | times | next job settled after (median / worst) | next enqueue acknowledged after |",
+        "|---|---|---|---|",
+    ]
     for name, count in Counter(total.faults).most_common():
-        spans = total.back.get(name, [])
-        lines.append(f"| {name} | {count:,} | {quantile(spans, 0.5):.2f} / {max(spans, default=0.0):.1f} s |")
+        back, sent = (_span(some.get(name, [])) for some in (total.back, total.sent))
+        lines.append(f"| {name} | {count:,} | {back} | {sent} |")
     return lines
+
+
+def _span(spans: Sequence[float]) -> str:
+    return f"{quantile(spans, 0.5):.2f} / {max(spans):.1f} s" if spans else ""

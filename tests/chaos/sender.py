@@ -45,8 +45,9 @@ class Sender:
 
     def _try(self, job_id: str, expected: dict[str, Any]) -> None:
         expected["id"] = job_id
-        delay = expected["delay"]
-        self._ledger.write("try", job_id, **({"due": real_time() + delay} if delay else {}))
+        delay, lane = expected["delay"], expected["lane"]
+        more = {"due": real_time() + delay} if delay else {"lane": lane} if lane is not None else {}
+        self._ledger.write("try", job_id, **more)
 
     def draw(self) -> tuple[str, dict[str, Any], dict[str, Any]]:
         """Choose a handler, its arguments and options."""
@@ -74,7 +75,9 @@ class Sender:
         """Send a job and note what was said; then the next may."""
         self.sent += 1
         name, payload, options = self.draw()
-        expected: dict[str, Any] = {"id": "", "delay": options.get("delay", 0.0)}
+        is_plain = not options.keys() & {"delay", "group"}
+        lane = int(options.get("priority", Priority.NORMAL)) if is_plain else None
+        expected: dict[str, Any] = {"id": "", "delay": options.get("delay", 0.0), "lane": lane}
         _expected.set(expected)
         if "job_id" in options:
             self._try(options["job_id"], expected)
@@ -113,10 +116,14 @@ async def send(options: Any) -> None:
     ledger = Ledger(Path(options.ledger), options.name)
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, told.set)
-    async with make_queue(options.url, options.prefix, lines=options.lines, enqueue_timeout=15) as queue:
+    # Not "async with", which wants the server at once: it may be away, and enqueueing waits for it.
+    queue = make_queue(options.url, options.prefix, lines=options.lines, enqueue_timeout=15)
+    try:
         sender = Sender(queue, ledger, options.name, options.seed, lines=options.lines)
         ledger.write("ready", worker=options.name)
         await sender.all(options.count, options.rate, told)
+    finally:
+        await queue.aclose()
     ledger.write("done", sent=sender.sent)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.checker import Final, Terms, Verdict, check
-from tests.chaos.report import Report, added, load_all, page, table
+from tests.chaos.report import Faults, Report, added, load_all, page, table
 from tests.chaos.run import seeds_of
 from tests.ledger import Line
 
@@ -297,12 +297,79 @@ def test_what_the_server_lost_itself_is_excused(how: str) -> None:
     assert verdict.excused == 2
 
 
+# -- 10: order --------------------------------------------------------------------------------------------
+
+
+def crowd(**lanes: int) -> History:
+    """Jobs that were sent one after the other, a tenth of a second apart, from second 0 on."""
+    history = History()
+    for number, (job, lane) in enumerate(lanes.items()):
+        history.sent(job, number / 10, lane=lane)
+    return history
+
+
+def test_who_came_first_starts_first() -> None:
+    history = crowd(a=2, b=2, c=2).run("a", 3, 10).run("b", 3.1, 11).run("c", 3.2, 10)
+    verdict = history.judge({"a": 1, "b": 1, "c": 1})
+    assert verdict.wrong == {}
+    assert verdict.calm == 3
+
+
+def test_a_job_that_was_overtaken_in_its_lane() -> None:
+    wrong = crowd(a=2, b=2).run("b", 3, 10).run("a", 4.5, 11).judge({"a": 1, "b": 1}).wrong
+    assert wrong == {"overtaken": ["a (lane 2) started 1.50 s after b (lane 2)"]}
+
+
+def test_a_worse_priority_that_started_first() -> None:
+    wrong = crowd(good=0, bad=4).run("bad", 3, 10).run("good", 4.5, 11).judge({"good": 1, "bad": 1}).wrong
+    assert wrong == {"overtaken": ["good (lane 0) started 1.50 s after bad (lane 4)"]}
+
+
+def test_a_better_priority_may_overtake() -> None:
+    assert crowd(bad=4, good=0).run("good", 3, 10).run("bad", 9, 11).judge({"good": 1, "bad": 1}).wrong == {}
+
+
+def test_a_worker_may_hold_a_few_ready() -> None:
+    assert crowd(a=2, b=2).run("b", 3, 10).run("a", 3.9, 11).judge({"a": 1, "b": 1}).wrong == {}
+
+
+def test_jobs_sent_at_once_have_no_order() -> None:
+    history = History().say(0, 1, "try", "a", lane=2).say(0, 1, "try", "b", lane=2)
+    history.say(0.1, 1, "ok", "a").say(0.1, 1, "ok", "b").run("b", 3, 10).run("a", 9, 11)
+    assert history.judge({"a": 1, "b": 1}).wrong == {}
+
+
+def test_delayed_jobs_and_those_of_groups_have_no_order() -> None:
+    assert History().sent("a").sent("b", 1).run("b", 3, 10).run("a", 9, 11).judge({"a": 1, "b": 1}).calm == 0
+
+
+@pytest.mark.parametrize("when", ["before it was sent", "while it waited", "at its start"])
+def test_while_something_is_wrong_there_is_no_order(when: str) -> None:
+    history = crowd(a=2, b=2).run("b", 3, 10).run("a", 4.5, 11)
+    match when:
+        case "before it was sent":
+            history.fault("reply lost", -8, -6)
+        case "while it waited":
+            history.say(2, 9, "killed", pid=12)
+        case _:
+            history.fault("server killed", 4.4, 4.6)
+    verdict = history.judge({"a": 1, "b": 1})
+    assert "overtaken" not in verdict.wrong
+
+
+def test_what_was_wrong_long_ago_is_no_excuse() -> None:
+    history = crowd(a=2, b=2).run("b", 3, 10).run("a", 4.5, 11)
+    history.fault("reply lost", -20, -19).say(-20, 9, "killed", pid=12)
+    assert "overtaken" in history.judge({"a": 1, "b": 1}).wrong
+
+
 # -- reports ----------------------------------------------------------------------------------------------
 
 
 def reported(kind: str, seed: int, history: History, **final: Any) -> Report:
     verdict = history.judge(**final)
-    return Report.of(kind, "7.0", seed, 60.0, verdict, {"server killed": 2}, {}, {"server killed": [0.5, 1.5]})
+    spans = {"server killed": [0.5, 1.5]}
+    return Report.of(kind, "7.0", seed, 60.0, verdict, Faults({"server killed": 2}, {}, spans, spans), 3)
 
 
 def test_reports_are_added_up(tmp_path: Path) -> None:
@@ -318,7 +385,8 @@ def test_reports_are_added_up(tmp_path: Path) -> None:
     assert (one.is_clean, total.is_clean) == (True, False)
     said = page(found)
     assert "| **lost** | 0 | 1 | 1 |" in said
-    assert "| server killed | 4 | 1.50 / 1.5 s |" in said
+    assert "| server killed | 4 | 1.50 / 1.5 s | 1.50 / 1.5 s |" in said
+    assert total.stalls == 6
     assert "lost: b" in table(two)
     json.loads((tmp_path / "redis7-0001.json").read_text())
 

@@ -80,6 +80,18 @@ def test_every_random_bit_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         "0" * 12 + "7" + "0" * 3 + "8" + "0" * 15,  # 1970
         "018bcfe56800700000000000000000ff",  # version 7, but no RFC variant
     ],
+    ids=[
+        "word",
+        "empty",
+        "zero",
+        "any uuid",
+        "hyphens",
+        "capitals",
+        "a digit more",
+        "year 10889",
+        "1970",
+        "no variant",
+    ],
 )
 def test_a_custom_id_tells_nothing(custom: str) -> None:
     assert ids.created_ms(custom) is None

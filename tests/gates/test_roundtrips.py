@@ -181,20 +181,15 @@ async def test_an_idle_worker_makes_at_most_two_calls_a_second(quiet: Server, pr
     @queue.handler("noop")
     async def noop() -> None: ...
 
+    async def made(calls: int) -> None:
+        while quiet.commandstats().get("evalsha", 0) < calls:  # noqa: ASYNC110 - the server's own count
+            await asyncio.sleep(0.1)
+
     async with Worker(queue):
-        ticked = asyncio.Event()
-        before = quiet.commandstats().get("evalsha", 0)
-
-        async def ticks() -> None:
-            # Two ticks take four seconds: what is called in between is what an idle worker calls.
-            while quiet.commandstats().get("evalsha", 0) < before + 3:  # noqa: ASYNC110 - the server's own count
-                await asyncio.sleep(0.1)
-            ticked.set()
-
+        await asyncio.wait_for(made(quiet.commandstats().get("evalsha", 0) + 3), 30)  # it has started, and ticked
         started = asyncio.get_running_loop().time()
         quiet.command("CONFIG", "RESETSTAT")
-        before = 0
-        await asyncio.wait_for(ticks(), 30)
+        await asyncio.wait_for(made(3), 30)  # three ticks, two seconds from one to the next
         elapsed = asyncio.get_running_loop().time() - started
         found = quiet.commandstats()
         calls = found.get("evalsha", 0) + found.get("blpop", 0)

@@ -150,6 +150,7 @@ class Commands:
                 ["LPUSH", key, *self.some(WORDS)], ["LPUSH", key, *self.some(WORDS)], ["LLEN", key], ["RPOP", key],
                 ["LINDEX", key, pick(whole)], ["LRANGE", key, pick(whole), pick(whole)], ["RPOP", key, pick(whole)],
                 ["LPOP", key], ["LPOP", key, pick(whole)], ["LPOS", key, pick(WORDS)],
+                ["LREM", key, pick(whole), pick(WORDS)],
             ]
         )  # fmt: skip
 

@@ -27,3 +27,9 @@ async def stage(each_server: Server, prefix: str) -> AsyncIterator[Stage]:
     """An empty queue, on each kind of server in turn."""
     async with Stage(each_server, prefix) as found:
         yield found
+
+
+@pytest.fixture
+def examples(request: pytest.FixtureRequest) -> int:
+    """How many examples a state machine plays: few, or a thousand by ``--hypothesis-profile=long``."""
+    return 1000 if request.config.getoption("--hypothesis-profile") == "long" else 25

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from streamq._store.replies import Taken
+from streamq._store.replies import Taken, place_of
+from tests.store.stage import body_of
 
 MAX_STALLS = 2
+WINDOW = 5
+"""Completed jobs that are remembered: few, so that custom ids come back both within and beyond it."""
+
 ENDED = {"complete": "gone", "complete with a value": "record", "bury": "dead", "end": "record"}
+COUNTED = {
+    "complete": ("completed",),
+    "complete with a value": ("completed",),
+    "retry": ("retried", "failed"),
+    "snooze": ("snoozed",),
+    "bury": ("dead", "failed"),
+    "end": ("cancelled",),
+}
 
 
 @dataclass
 class Known:
-    """One job. ``place``: waiting, released, active, suspect, delayed, parked, dead, record or gone."""
+    """One job. ``place``: waiting, released, active, suspect, delayed, parked, dead, record or gone.
+
+    ``owner``: whose pending entry it is, when it is active; ``key``: of its deduplication.
+    """
 
     lane: int
+    body: bytes
     place: str = "waiting"
     deliveries: int = 0
     token: bytes = b""
+    owner: str = ""
     due: int = 0
+    key: str = ""
     marked: bool = False
+    waited_for: bool = False
 
     @property
     def is_pending(self) -> bool:
@@ -33,36 +53,54 @@ class Known:
 
 @dataclass
 class Model:
-    """All jobs ever, and the waiting ones in order."""
+    """All jobs ever, the waiting ones in order, the window of completed ones, and the totals."""
 
     jobs: dict[str, Known] = field(default_factory=dict[str, Known])
     lanes: list[list[str]] = field(default_factory=lambda: [[] for _ in range(5)])
+    window: list[str] = field(default_factory=list[str])
+    keys: dict[str, str] = field(default_factory=dict[str, str])
+    totals: Counter[str] = field(default_factory=Counter[str])
     paused: bool = False
 
     def at(self, *places: str) -> list[str]:
         """Return the jobs in these places."""
         return [job for job, known in self.jobs.items() if known.place in places]
 
-    def enqueue(self, job: str, lane: int, due: int) -> str:
-        """Add a job; returns why not, or ''."""
+    @property
+    def unsettled(self) -> list[str]:
+        """Return the jobs that have not ended."""
+        return [job for job, known in self.jobs.items() if known.is_unsettled]
+
+    # -- producing ----------------------------------------------------------------------------------------
+
+    def enqueue(self, job: str, lane: int, due: int, *, most: int = 0, key: str = "") -> str:
+        """Add a job; returns why not, or ''. ``most``: jobs there may be, 0 any number; ``key``: of deduplication."""
         known = self.jobs.get(job)
         if known is not None and known.place != "gone":
             rows = {"delayed": "rowd", "parked": "rowp"}
             if known.is_unsettled:
                 return "exists:" + rows.get(known.place, f"row{known.token[:1].decode() or known.lane}")
             return f"exists:{known.place}"
-        self.jobs[job] = Known(lane)
+        if most and len(self.unsettled) >= most:
+            return f"full:{most}"
+        if key:
+            other = self.jobs.get(self.keys.get(key, ""))
+            if other is not None and other.is_unsettled:
+                return f"met:{self.keys[key].encode().hex()}"
+            self.keys[key] = job
+        self.jobs[job] = Known(lane, body_of(job), key=key)
         self._wait(job, due)
         return ""
 
-    def fetched(self, want: int, got: Iterable[Taken]) -> None:
+    # -- working ------------------------------------------------------------------------------------------
+
+    def fetched(self, name: str, want: int, got: Sequence[Taken]) -> None:
         """Check what a fetch handed out, and take note of it."""
-        jobs = list(got)
         if self.paused:
-            assert not jobs
+            assert not got
             return
         released = self.at("released")
-        adopted, fresh = jobs[: min(want, len(released))], jobs[min(want, len(released)) :]
+        adopted, fresh = got[: min(want, len(released))], got[min(want, len(released)) :]
         assert {job.id.decode() for job in adopted} <= set(released)
         waiting = [job for lane in self.lanes for job in lane]
         assert [job.id.decode() for job in fresh] == waiting[: want - len(adopted)]
@@ -70,9 +108,23 @@ class Model:
             assert job.deliveries == 1
             self.lanes[self.jobs[job.id.decode()].lane].remove(job.id.decode())
             self.jobs[job.id.decode()].deliveries = 1
-        self._take(jobs)
+        self._take(name, got)
 
-    def swept(self, got: Iterable[Taken]) -> None:
+    def held_by(self, name: str) -> set[bytes]:
+        """Return the places of the entries that are pending for a worker."""
+        mine = [known for known in self.jobs.values() if known.place == "active" and known.owner == name]
+        return {place_of(known.token) for known in mine}
+
+    def adopted(self, name: str, places: Iterable[bytes], got: Sequence[Taken]) -> None:
+        """Check what a worker adopted of its own pending entries, and take note of it."""
+        assert {place_of(job.token) for job in got} == set(places)
+        for job in got:
+            known = self.jobs[job.id.decode()]
+            assert job.deliveries == known.deliveries
+            assert job.token != known.token, "whoever had it before must be shut out"
+        self._take(name, got)
+
+    def swept(self, name: str, got: Iterable[Taken]) -> None:
         """Check what a sweep of everything that is pending handed out, and take note of it."""
         jobs = {job.id.decode(): job for job in got}
         if self.paused:
@@ -87,26 +139,32 @@ class Model:
                 if job not in jobs:
                     known.place = "suspect" if known.place != "released" else "released"
                     continue
+            self.totals["stalled"] += known.place != "released"
             known.deliveries = stalled
             assert jobs[job].deliveries == stalled, (job, known)
         assert len(jobs.keys() & set(suspects)) == min(1, len(suspects))
-        self._take(jobs.values())
+        self._take(name, jobs.values())
 
     def settled(self, job: Taken, outcome: str, due: int) -> str:
         """Settle; returns the answer."""
-        known = self.jobs[job.id.decode()]
+        name = job.id.decode()
+        known = self.jobs[name]
         if not known.is_unsettled:
             return "g"
         if known.token != job.token or not known.is_pending:
             return "l"
+        self.totals.update(COUNTED.get(outcome, ()))
         if outcome == "release":
             known.place, known.token = "released", known.token[:1] + b":released"
-        elif outcome == "retry":
+        elif outcome in {"retry", "snooze"}:
             known.place, known.due, known.token, known.deliveries = "delayed", due, b"", 0
+            known.body = b"again:" + job.id
         elif outcome == "park":
             known.place, known.token, known.deliveries = "parked", b"", 0
         else:
-            known.place, known.marked = ENDED[outcome], False
+            self._end(name, ENDED[outcome])
+            if outcome.startswith("complete"):
+                self.window = [name, *(one for one in self.window if one != name)][:WINDOW]
         return "a"
 
     def renewed(self, job: Taken) -> str:
@@ -123,6 +181,16 @@ class Model:
         """Move a delayed job to its lane."""
         self._wait(job, 0)
 
+    def unparked(self, name: str, want: int, got: Sequence[Taken]) -> None:
+        """Check what was taken from the parked, and take note of it."""
+        expected = [] if self.paused else sorted(self.at("parked"))[:want]
+        assert [job.id.decode() for job in got] == expected
+        for job in got:
+            self.jobs[job.id.decode()].deliveries = 1
+        self._take(name, got)
+
+    # -- at the desk --------------------------------------------------------------------------------------
+
     def cancelled(self, job: str, *, ask: bool) -> str:
         """Cancel; returns the answer."""
         known = self.jobs[job]
@@ -133,26 +201,57 @@ class Model:
             return "a" if ask else "s"
         if known.place == "waiting":
             self.lanes[known.lane].remove(job)
-        known.place, known.marked = "record", False
+        self.totals["cancelled"] += 1
+        self._end(job, "record")
         return "c"
 
-    def unparked(self, want: int, got: Iterable[Taken]) -> None:
-        """Check what was taken from the parked, and take note of it."""
-        jobs = list(got)
-        expected = [] if self.paused else sorted(self.at("parked"))[:want]
-        assert [job.id.decode() for job in jobs] == expected
-        for job in jobs:
-            self.jobs[job.id.decode()].deliveries = 1
-        self._take(jobs)
+    def moved(self, job: str, lane: int, body: bytes) -> str:
+        """Give a job another lane; returns the answer."""
+        known = self.jobs[job]
+        if not known.is_unsettled:
+            return "g"
+        at = known.token[:1].decode() if known.is_pending else str(known.lane)
+        if at == str(lane):
+            return "s"
+        if known.place in {"active", "suspect"}:
+            return "a"
+        known.body = body
+        if known.place in {"waiting", "released"}:
+            if known.place == "waiting":
+                self.lanes[known.lane].remove(job)
+            known.lane = lane
+            self._wait(job, 0)
+        known.lane = lane
+        return "c"
 
     def replayed(self, job: str, due: int) -> str:
         """Put a dead letter back; returns the answer."""
         known = self.jobs[job]
         if known.place != "dead":
             return "g"
-        self.jobs[job] = Known(known.lane)
+        self.totals["replayed"] += 1
+        self.jobs[job] = Known(known.lane, b"again")
         self._wait(job, due)
         return "a"
+
+    def purged(self, job: str) -> int:
+        """Take a dead letter away; its record tells of it for a while. Returns how many there were."""
+        if self.jobs[job].place != "dead":
+            return 0
+        self.jobs[job].place = "record"
+        return 1
+
+    def looked(self, job: str) -> str:
+        """Return where a look finds a job; who looks waits for its end."""
+        known = self.jobs[job]
+        if known.is_unsettled:
+            known.waited_for = True
+            return "row"
+        if known.place != "gone":
+            return known.place
+        return "window" if job in self.window else "absent"
+
+    # -- inside -------------------------------------------------------------------------------------------
 
     def _wait(self, job: str, due: int) -> None:
         known = self.jobs[job]
@@ -160,7 +259,12 @@ class Model:
         if not due:
             self.lanes[known.lane].append(job)
 
-    def _take(self, jobs: Iterable[Taken]) -> None:
+    def _take(self, name: str, jobs: Iterable[Taken]) -> None:
         for job in jobs:
             known = self.jobs[job.id.decode()]
-            known.place, known.token = "active", job.token
+            assert job.body == known.body
+            known.place, known.token, known.owner = "active", job.token, name
+
+    def _end(self, job: str, place: str) -> None:
+        known = self.jobs[job]
+        known.place, known.marked, known.waited_for, known.token = place, False, False, b""

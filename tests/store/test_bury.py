@@ -85,3 +85,16 @@ async def test_it_can_be_found_by_its_id(stage: Stage) -> None:
     await hand.settle(buried(await hand.one(), "fatal"))
     found = await desk.look(stage.store, "a")
     assert (found.place, found.fields["r"], found.fields["d"]) == ("dead", b"fatal", b"dead:a")
+
+
+async def test_an_entry_that_is_no_job_leaves_no_row_behind(stage: Stage) -> None:
+    """Who claims an entry gives it a row when it has an id, even one that nobody could name."""
+    for fields in (("j", "bodiless"), ("j", b"\xff\xfe", "d", "x"), ("j", "a", "j", "b")):
+        stage.server.command("XADD", stage.keys.lanes[2], "*", *fields)
+    hand, heir = stage.hand("w1"), stage.hand("w2")
+    stage.age(*[job.token for job in await hand.fetch()])
+    jobs = (await heir.tick()).stalled
+    assert [job.body for job in jobs] == [None] * 3
+    assert await heir.settle(*[raw(job) for job in jobs]) == "aaa"
+    now = stage.look()
+    assert (now.index, len(now.dead)) == ({}, 3)

@@ -3,7 +3,7 @@
 import pytest
 
 from streamq._store import desk
-from streamq.errors import ServerUnfit
+from streamq.errors import ServerUnfit, VersionMismatch
 from tests.store.stage import Stage, buried, completed, ended, parked, released, retried
 
 
@@ -45,4 +45,12 @@ async def test_an_empty_queue(stage: Stage) -> None:
 async def test_a_key_of_another_type_is_an_error(stage: Stage) -> None:
     stage.spoil(stage.keys.parked)
     with pytest.raises(ServerUnfit, match="another type"):
+        await desk.counts(stage.store)
+
+
+async def test_another_protocol_is_refused(stage: Stage) -> None:
+    """Its fields may mean something else: no numbers are better than wrong ones."""
+    await stage.enqueue("a")
+    stage.server.command("HSET", stage.keys.meta, "v", "2")
+    with pytest.raises(VersionMismatch, match="protocol 2"):
         await desk.counts(stage.store)

@@ -1,10 +1,11 @@
 """promote: due jobs into their lanes."""
 
+import msgspec
 import pytest
 
-from streamq._store import desk
+from streamq._store import desk, inspector
 from tests.store.snapshot import counter, only
-from tests.store.stage import ODD_IDS, Refusal, Stage, body_of, completed
+from tests.store.stage import ODD_IDS, Refusal, Stage, body_of, buried, completed, parked, retried
 
 
 async def test_what_is_due_goes_into_its_lane_earliest_first(stage: Stage) -> None:
@@ -105,12 +106,70 @@ async def test_a_job_whose_body_was_taken_away_is_told_as_dead(stage: Stage) -> 
     assert counter(now, "dead") == 1
 
 
-async def test_a_member_without_its_job_is_swept_out(stage: Stage) -> None:
+async def test_a_job_whose_row_was_taken_away_goes_where_its_envelope_says(stage: Stage) -> None:
+    envelope = msgspec.msgpack.encode({"n": "send", "l": 4})
+    await stage.enqueue(("a", "2", "@1"), ("b", "2", "@1"), ("late", "2", "+60000"))
+    stage.server.command("HSET", stage.keys.bodies, "b", envelope)
+    stage.server.command("HDEL", stage.keys.index, "a", "b", "late")
+    assert (await stage.hand().promote()).promoted == 2
+    now = stage.take()
+    assert [entry.job for entry in now.lanes["2"]] == ["a"], "its envelope is no envelope: the usual lane"
+    assert [(entry.job, entry.body) for entry in now.lanes["4"]] == [("b", envelope)]
+    assert (now.place("a"), now.place("b")) == ("waiting", "waiting")
+    assert set(now.delayed) == set(now.bodies) == {"late"}, "not due yet: kept for its time, or for recover"
+
+
+async def test_by_hand_only_what_the_index_knows(stage: Stage) -> None:
+    await stage.enqueue(("a", "2", "+60000"))
+    stage.server.command("HDEL", stage.keys.index, "a")
+    before = stage.take()
+    assert await desk.promote(stage.store, ["a"]) == 0
+    assert stage.take() == before
+
+
+async def test_a_member_of_which_nothing_else_is_left_is_told_as_dead(stage: Stage) -> None:
     stage.server.command("ZADD", stage.keys.delayed, 1, "nobody")
-    stage.server.command("HSET", stage.keys.bodies, "nobody", "x")
     assert (await stage.hand().promote()).promoted == 0
     now = stage.look()
-    assert (now.delayed, now.bodies, now.dead) == ({}, {}, {})
+    assert (now.delayed, now.bodies, list(now.dead_index)) == ({}, {}, ["nobody"])
+    assert only(list(now.dead.values()))["r"] == b"body missing"
+
+
+async def test_a_member_that_is_dead_already_is_swept_out(stage: Stage) -> None:
+    await stage.enqueue("a", "b")
+    hand = stage.hand()
+    await hand.settle(*[buried(job) for job in await hand.fetch()])
+    before = stage.look()
+    stage.server.command("ZADD", stage.keys.delayed, 1, "a", 2, "b")
+    stage.server.command("HSET", stage.keys.bodies, "a", "x")
+    assert (await hand.promote()).promoted == 0
+    assert stage.look().jobs == before.jobs
+
+
+async def test_a_member_that_is_elsewhere_costs_it_nothing(stage: Stage) -> None:
+    await stage.enqueue("parked", "waiting")
+    hand = stage.hand()
+    await hand.settle(parked((await hand.fetch(1))[0]))
+    before = stage.look()
+    stage.server.command("ZADD", stage.keys.delayed, 1, "parked", 1, "waiting")
+    assert (await hand.promote()).promoted == 0
+    assert stage.look().jobs == before.jobs
+
+
+async def test_who_is_told_as_dead_leaves_no_mark_and_no_waiter(stage: Stage) -> None:
+    await stage.enqueue("a", "b", "c")
+    hand = stage.hand()
+    jobs = await hand.fetch()
+    ids = [job.id.decode() for job in jobs]
+    assert await desk.cancel(stage.store, ids, b"r", result_ms=1000, ask=True) == "aaa"
+    for job in ids:
+        await desk.look(stage.store, job, channel="me")
+    await hand.settle(*[retried(job, "@1") for job in jobs])
+    stage.server.command("HDEL", stage.keys.bodies, "a", "b")
+    assert (await hand.promote()).promoted == 1
+    now = stage.look()
+    assert [now.place(job) for job in ids] == ["dead", "dead", "waiting"]
+    assert (now.cancels, now.meta["cancels"], set(now.waiters)) == (("c",), "1", {"c"})
 
 
 async def test_odd_ids(stage: Stage) -> None:
@@ -129,3 +188,19 @@ async def test_five_hundred_at_once(stage: Stage) -> None:
     assert (await stage.hand().promote(500)).promoted == 500
     assert (await stage.hand().promote(500)).promoted == 100
     stage.look()
+
+
+@pytest.mark.parametrize(("score", "told"), [("-5", 0), ("-inf", 0), ("-1", 0), ("+inf", 253_402_300_799_999)])
+async def test_a_time_that_is_none_keeps_nobody_waiting(stage: Stage, score: str, told: int) -> None:
+    """A foreign hand's, or an instant before the epoch: -1 would say that nothing is delayed."""
+    await stage.enqueue(("odd", "2", "+60000"), ("a", "2", "@1"))
+    stage.server.command("ZADD", stage.keys.delayed, score, "odd")
+    hand = stage.hand()
+    assert (await hand.tick()).next_due_ms == (told if told == 0 else 1)
+    found = await hand.promote(1)
+    assert found.next_due_ms == (1 if told == 0 else told)
+    await hand.promote()
+    page = await inspector.delayed(stage.store, "", 10)
+    assert [one.due_ms for one in page.jobs] == [told] * bool(told)
+    look = await desk.look(stage.store, "odd")
+    assert (look.row[0], look.due_ms) == ("d" if told else "2", told)

@@ -197,9 +197,11 @@ async def test_a_job_whose_body_is_gone_is_told_as_dead(stage: Stage) -> None:
     await stage.line_up(Lined("a", group("x")), Lined("b", group("x")))
     stage.server.command("HDEL", stage.keys.bodies, "a")
     hand = stage.hand()
+    await desk.look(stage.store, "a", channel="me")
     assert ids(await hand.take()) == ["b"]
     now = stage.look()
     assert [dead[b"r".decode()] for dead in now.dead.values()] == [b"body missing"]
+    assert now.waiters == {}
     assert now.lines.gate("g:x").used == 1
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from streamq._store import desk
 from tests.store.stage import Refusal, Stage, body_of, completed, parked, released
 
 
@@ -129,3 +130,14 @@ async def test_a_member_without_its_job_is_swept_out(stage: Stage) -> None:
     stage.server.command("ZADD", stage.keys.parked, 0, "send\0nobody")
     assert await stage.hand().unpark("send") == []
     assert stage.look().parked == ()
+
+
+async def test_a_job_whose_body_was_taken_away_is_told_as_dead(stage: Stage) -> None:
+    await park(stage, ("a", "send"), ("b", "send"))
+    await desk.look(stage.store, "a", channel="me")
+    stage.server.command("HDEL", stage.keys.bodies, "a")
+    assert [job.id for job in await stage.hand().unpark("send")] == [b"b"]
+    now = stage.look()
+    assert (now.place("a"), now.place("b"), now.parked) == ("dead", "active", ())
+    assert [letter["r"] for letter in now.dead.values()] == [b"body missing"]
+    assert now.waiters == {}

@@ -7,6 +7,7 @@ from typing import Any
 
 from streamq import Alert, AlertRule, Arg, BatchContext, Context, Dedup, Depends, Event, Exponential, Fixed, Group
 from streamq import HealthPolicy, Job, JobSpec, Keep, Priority, Queue, RateLimit, Retry, Snooze, Worker
+from streamq.testing import Faults, MemoryQueues, assert_enqueued, freeze, perform, run_until_idle
 
 queue = Queue("delivery")
 
@@ -303,3 +304,16 @@ AlertRule("dead", 50)  # E: mypy,pyright
 AlertRule("dead", above="50")  # E: mypy,pyright
 Queue("q", events={"finished"})  # E: mypy,pyright
 Queue("q", health=(1, 2))  # E: mypy,pyright
+async def testing_kit(memory_queue: MemoryQueues) -> None:
+    memory_queue(queue, max_attempts=3)  # E: mypy,pyright
+    memory_queue("name", max_attempts="3")  # E: mypy,pyright
+    memory_queue(5)  # E: mypy,pyright
+    await run_until_idle("name")  # E: mypy,pyright
+    await run_until_idle(queue, expected="ValueError")  # E: mypy,pyright
+    await run_until_idle(queue, burst=True)  # E: mypy,pyright
+    Faults().crash_worker(after="lunch")  # E: mypy,pyright
+    Faults().crash_worker("run")  # E: mypy,pyright
+    await assert_enqueued(queue, 5)  # E: mypy,pyright
+    await assert_enqueued(queue, "name", delay="soon")  # E: mypy,pyright
+    await perform(send)  # E: mypy,pyright
+    freeze("2031-01-01")  # E: mypy,pyright

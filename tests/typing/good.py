@@ -52,6 +52,20 @@ from streamq import (
     WorkerInfo,
     current_context,
 )
+from streamq.testing import (
+    Attempted,
+    Clock,
+    Faults,
+    MemoryQueues,
+    Report,
+    assert_enqueued,
+    assert_not_enqueued,
+    enqueued,
+    freeze,
+    overrides,
+    perform,
+    run_until_idle,
+)
 
 queue = Queue(
     "delivery",
@@ -559,3 +573,43 @@ async def watching() -> None:
         assert_type(event, Event)
     await tell((await watched.alerts())[0])
     assert_type(disk(), bool | str)
+# -- streamq.testing: fixtures, queues in memory, time, assertions, one attempt, faults --------------------------------
+
+
+def fixtures(memory_queue: MemoryQueues, streamq_clock: Clock) -> None:
+    assert_type(memory_queue("name", max_attempts=3, timeout=timedelta(seconds=5)), Queue)
+    assert_type(memory_queue(queue, faults=Faults().crash_worker(after="run", times=2)), Queue)
+    assert_type(memory_queue(), Queue)
+    assert_type(memory_queue.clock, Clock)
+    assert_type(streamq_clock.now(), datetime)
+
+
+async def testing_kit(db: DB) -> None:
+    clock = freeze(at=datetime(2031, 1, 1, tzinfo=UTC))
+    assert_type(clock, Clock)
+    with MemoryQueues(clock=clock) as memory:
+        assert_type(memory, MemoryQueues)
+    async with MemoryQueues() as memory:
+        assert_type(memory.url, str)
+    await clock.advance(5)
+    await clock.advance(timedelta(days=1), hours=2)
+    await clock.advance_to(datetime.now(UTC))
+    report = await run_until_idle(
+        queue, queue, scheduler=Scheduler(queue), advance=timedelta(hours=1), timeout=5, expected=ConnectionError
+    )
+    assert_type(report, Report)
+    assert_type(report.completed, list[Attempted])
+    assert_type(report.left, Mapping[str, Counts])
+    await run_until_idle(queue, include_delayed=True, raises=False, expected=(ValueError, KeyError), concurrency=1)
+    assert_type(await assert_enqueued(queue, "name", {"count": 1}, n=5, delay=60, count=1), list[JobInfo])
+    assert_type(await assert_enqueued(queue, points, at=datetime.now(UTC), priority=Priority.HIGH), list[JobInfo])
+    await assert_not_enqueued(queue)
+    await assert_not_enqueued(queue, by_index, item=5)
+    assert_type(await enqueued(queue, "name"), list[JobInfo])
+    assert_type(await perform(queue.spec("name", {}), attempt=2, stalls=1, state=db), Any)
+    with overrides(queue, {get_value: lambda: db}):
+        pass
+    plan = Faults().lose_reply(to="enqueue").drop_connection(before="settle").stall_lease(times=2)
+    assert_type(plan, Faults)
+    with plan.on(queue) as on:
+        assert_type(on.remaining, list[str])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from .._store.clock import ServerClock
 from .._store.link import Command, Reply
 from . import commands, server
 from .arguments import Args, CommandError, as_bytes, shown, whole
@@ -39,6 +40,7 @@ class Broker:
 
     With ``journal`` it notes what is written, so that `crash` can lose the last of it. ``short_of_memory`` refuses what
     a server over maxmemory refuses. ``on_command`` is called after each command of a client, with its words.
+    ``make_clock``: how clients know its time.
     Thread-safe; calls that wait are answered in the thread that served them.
     """
 
@@ -48,6 +50,7 @@ class Broker:
         self.on_command: Callable[[Sequence[bytes]], None] | None = None
         self.journal: list[Unit] | None = [] if journal else None
         self.now_us = now_us
+        self.make_clock: Callable[[], ServerClock] = ServerClock
         self.starts: int = 0
         self.connections: dict[int, Connection] = {}
         self._seed = seed

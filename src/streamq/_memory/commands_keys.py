@@ -149,6 +149,22 @@ def lpos(space: Keyspace, args: Args) -> int | None:
     return value.index(args[1]) if args[1] in value else None
 
 
+def lrem(space: Keyspace, args: Args) -> int:
+    """LREM key count value: from the end when ``count`` is negative, all when it is 0."""
+    count, value = whole(args[1]), space.find(args[0], List)
+    if value is None:
+        return 0
+    most = min(value.count(args[2]), abs(count) or len(value))
+    if count < 0:
+        value.reverse()
+    for _ in range(most):
+        value.remove(args[2])
+    if count < 0:
+        value.reverse()
+    space.tidy(args[0], value)
+    return most
+
+
 def lrange(space: Keyspace, args: Args) -> list[bytes]:
     """LRANGE key start stop."""
     ranks(args[1], args[2], 0)

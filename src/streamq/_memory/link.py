@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .._store.clock import ServerClock
 from .._store.link import Command, Link, LinkDown, Reply, SyncLink
 from .broker import Broker, named
 from .connection import Connection, ConnectionGone
@@ -117,3 +118,8 @@ class SyncMemoryLink(SyncLink):
         if self._connection is not None:
             self._broker.transport.hang_up(self._connection)
         self._connection = None
+
+
+def clock_of(url: str) -> ServerClock:
+    """Return a new clock for a client of this broker."""
+    return named(url).make_clock()

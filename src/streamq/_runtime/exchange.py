@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from .._core.beat import next_beat, phase
 from .._store import replies
 from .._store.clock import ServerClock
 from .._store.link import Command, Reply, ReplyError, as_reply_error
@@ -68,6 +69,7 @@ class Exchange:
         self._is_over = False
         self._calling = False
         self._waker: asyncio.Future[None] | None = None
+        self._phase = phase(verbs.consumer)
         self._next_tick = 0.0
         self._next_purge = time.monotonic() + 5.0
         self._no_sweep_before = 0.0
@@ -119,7 +121,7 @@ class Exchange:
         """Hear the control channel."""
         if word == b"cancel":
             self.table.cancel(argument)
-        elif word == b"due":
+        elif word == b"due" and argument.isdigit() and len(argument) < 20:  # anybody may publish anything there
             self._due.heard(int(argument))
             self.wake()
         elif word == b"rules":
@@ -409,7 +411,7 @@ class Exchange:
 
     def _ticked(self, reply: Reply, asked: float) -> None:
         now = time.monotonic()
-        self._next_tick = now + TICK * random.uniform(0.9, 1.0)  # noqa: S311 - jitter
+        self._next_tick = next_beat(now, TICK, self._phase)
         self.on_tick()
         if self._failed(reply):
             return

@@ -20,7 +20,7 @@ from .._core.envelope import MALFORMED
 from .._core.schedule import Definition, decode, due, tick_id
 from .._core.units import from_ms, seconds
 from .._store import lines, schedules
-from .._store.clock import ServerClock
+from .._store.dial import clock_of
 from .._store.schedules import Fired, Page, Row, Tick
 from .._store.session import Store
 from ..errors import StreamqError
@@ -54,7 +54,7 @@ class Ticker:
         self._queue = queue
         self._forgotten = forgotten
         self._name = os.urandom(6).hex()
-        self._clock = ServerClock()
+        self._clock = clock_of(store.url)
         self._woken = asyncio.Event()
         self._known = 0
         self._is_holder = True

@@ -93,24 +93,25 @@ class Backlog:
     def _take(self) -> list[Entry]:
         batch: list[Entry] = []
         size = 0
-        buffer = self._buffer
-        while len(batch) < BATCH_JOBS and (buffer or self._refill()):
-            entry = buffer[0]
-            if entry.withdrawn:
-                self._bytes -= len(buffer.popleft().body)
-                continue
+        for entry in self._in_order():
             size += entry.size
             if batch and size > BATCH_BYTES:
+                self._buffer.appendleft(entry)
+                self._bytes += len(entry.body)
                 break
-            batch.append(buffer.popleft())
-            self._bytes -= len(entry.body)
+            batch.append(entry)
+            if len(batch) == BATCH_JOBS:
+                break
         return batch
 
-    def _refill(self) -> bool:
+    def _in_order(self) -> Iterator[Entry]:
+        buffer = self._buffer
+        while buffer:
+            entry = buffer.popleft()
+            self._bytes -= len(entry.body)
+            if not entry.withdrawn:
+                yield entry
         while self._supplies:
-            entry = next(self._supplies[0].entries, None)
-            if entry is not None:
-                self.put(entry)
-                return True
+            for entry in self._supplies[0].entries:
+                yield entry  # not "yield from", which would close what is not all taken
             self._supplies.popleft()
-        return False

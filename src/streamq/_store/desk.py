@@ -9,6 +9,7 @@ from typing import NamedTuple
 from .._core.tally import minute_of
 from .keys import Keys
 from .link import Command, Reply
+from .replies import due_ms
 from .scripts import PROTOCOL, lines_script, script
 from .session import Store
 
@@ -56,7 +57,7 @@ async def look(store: Store, job_id: str, *, channel: str = "", full: bool = Tru
     reply = await store.call(script("look").call(head, job_id, channel, int(full)), wait=wait)
     place = reply[0].decode()
     if place == "row":
-        _, row, body, deliveries, consumer, idle, due = reply
+        _, row, body, deliveries, consumer, idle, score = reply
         # The record of a job in a line stands behind the bar, in bytes that are no text.
         return Look(
             place,
@@ -65,7 +66,7 @@ async def look(store: Store, job_id: str, *, channel: str = "", full: bool = Tru
             deliveries,
             consumer.decode(),
             idle,
-            int(float(due)),
+            max(0, due_ms(score)),
         )
     if place == "dead":
         return Look(place, entry=reply[1].decode(), fields=pairs(reply[2]))
@@ -90,7 +91,7 @@ async def promote(store: Store, job_ids: Sequence[str]) -> int:
     keys = store.keys
     head = (
         keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index,
-        *keys.flow,
+        keys.waiters, keys.cancels, *keys.flow,
     )  # fmt: skip
     reply, again = await store.call_noting(lines_script("promote").call(head, PROTOCOL, "", len(job_ids), *job_ids))
     return len(job_ids) if again else int(reply[1])
@@ -159,7 +160,7 @@ def counting(keys: Keys) -> Command:
         keys.meta, *keys.lanes, keys.taken, keys.delayed, keys.parked, keys.dead_index, keys.index, keys.window,
         keys.lines,
     )  # fmt: skip
-    return script("counts").call(head)
+    return script("counts").call(head, PROTOCOL)
 
 
 def counted(reply: Reply) -> Counted:

@@ -6,6 +6,7 @@ import importlib
 from typing import Any, cast
 
 from ..errors import ConfigError
+from .clock import ServerClock
 from .link import Link, SyncLink
 
 MEMORY = "memory://"
@@ -26,6 +27,11 @@ def open_sync_link(url: str, name: str, seconds: float) -> SyncLink:
     if in_memory(url):
         return cast("SyncLink", _memory(url).SyncMemoryLink(url, name, seconds))
     return SyncLink(url, name, seconds)
+
+
+def clock_of(url: str) -> ServerClock:
+    """Return a new idea of the time of this url's server; a broker in memory may give its very own."""
+    return cast("ServerClock", _memory(url).clock_of(url)) if in_memory(url) else ServerClock()
 
 
 def _memory(url: str) -> Any:

@@ -25,13 +25,13 @@ Receipt = Refusal | StreamqError | None
 """What came of a job: None new, a refusal that is no error, or the error."""
 
 
-def nobody(receipt: Receipt) -> None:
+def nobody(entry: Entry, receipt: Receipt) -> None:
     """Take an answer that nobody waits for."""
-    del receipt
+    del entry, receipt
 
 
 class Entry(msgspec.Struct, eq=False):
-    """One encoded job on its way. ``answer`` is called once with its `Receipt`.
+    """One encoded job on its way. ``answer`` is called once with it and its `Receipt`.
 
     ``timeout`` in seconds, ``deadline`` on the event loop's clock. ``name`` and ``tenant``: whom it is counted for.
     ``record`` and ``dedup``: as lines.py makes them, b"" for a job without.
@@ -50,7 +50,7 @@ class Entry(msgspec.Struct, eq=False):
     withdrawn: bool = False
     record: bytes = b""
     dedup: bytes = b""
-    answer: Callable[[Receipt], None] = nobody
+    answer: Callable[[Entry, Receipt], None] = nobody
 
     @property
     def size(self) -> int:

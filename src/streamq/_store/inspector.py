@@ -12,6 +12,7 @@ from typing import NamedTuple
 from .desk import pairs
 from .keys import registry_key
 from .link import Reply
+from .replies import due_ms
 from .session import Store
 
 
@@ -109,7 +110,7 @@ async def delayed(store: Store, cursor: str, limit: int) -> Page:
     ids = flat[::2]
     bodies = await _fields(store, store.keys.bodies, ids)
     jobs = [
-        Seen(one.decode("utf-8", "replace"), "delayed", body or b"", due_ms=int(float(flat[at * 2 + 1])))
+        Seen(one.decode("utf-8", "replace"), "delayed", body or b"", due_ms=max(0, due_ms(flat[at * 2 + 1])))
         for at, (one, body) in enumerate(zip(ids, bodies, strict=True))
     ]
     return Page(jobs, str(start + limit) if len(ids) == limit else "")

@@ -111,7 +111,7 @@ class Producer:
     async def one(self, entry: Entry) -> Receipt:
         """Enqueue one job and return its receipt; a cancelled caller withdraws it if it was not sent yet."""
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        entry.answer = lambda receipt: None if future.done() else future.set_result(receipt)
+        entry.answer = lambda _, receipt: None if future.done() else future.set_result(receipt)
         if not self._backlog.has_room:
             await self._room_in_time(entry)
         self.put(entry)
@@ -236,7 +236,8 @@ class Producer:
                 self._reason = f"it answered {reply.code} {reply.text}"
             if loop.time() >= give_up:
                 for entry in batch:
-                    entry.answer(EnqueueUnknown(entry.job_id, f"{self._reason}; gave up after {RESEND_SECONDS:g} s"))
+                    reason = f"{self._reason}; gave up after {RESEND_SECONDS:g} s"
+                    entry.answer(entry, EnqueueUnknown(entry.job_id, reason))
                 self._renew_identity()  # an old sequence number is never used again
                 return
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
@@ -247,13 +248,13 @@ class Producer:
         self._clock.heard(int(now))
         receipts = refused(self._site.queue, batch, refusals) if refusals else {}
         for at, entry in enumerate(batch):
-            entry.answer(receipts.get(at))
+            entry.answer(entry, receipts.get(at))
 
     def _refuse(self, batch: list[Entry], reply: ReplyError) -> None:
         """A whole-batch error: nothing was written, every caller gets it, the next batch goes on."""
         error = server_error(self._url, self._site.queue, reply)
         for entry in batch:
-            entry.answer(error)
+            entry.answer(entry, error)
 
     # -- callers that run out of time ---------------------------------------------------------------
 
@@ -272,9 +273,9 @@ class Producer:
             if entry.deadline <= now:
                 answer = entry.answer
                 if entry.withdraw():
-                    answer(EnqueueTimeout(entry.job_id, entry.timeout, self._reason))
+                    answer(entry, EnqueueTimeout(entry.job_id, entry.timeout, self._reason))
                 else:
-                    answer(EnqueueUnknown(entry.job_id, self._reason))
+                    answer(entry, EnqueueUnknown(entry.job_id, self._reason))
             elif earliest is None or entry.deadline < earliest:
                 earliest = entry.deadline
         if earliest is not None:
@@ -284,14 +285,14 @@ class Producer:
         """Nothing that was not sent yet can be: everybody gets the error."""
         for entry in self._backlog.clear():
             if not entry.withdrawn:
-                entry.answer(error)
+                entry.answer(entry, error)
         if self._room is not None:
             self._room.set()
 
     def _fail_all(self, reason: str) -> None:
         for entry in self._in_flight:
-            entry.answer(EnqueueUnknown(entry.job_id, reason))
+            entry.answer(entry, EnqueueUnknown(entry.job_id, reason))
         self._in_flight = []
         for entry in self._backlog.clear():
             if not entry.withdrawn:
-                entry.answer(EnqueueTimeout(entry.job_id, 0.0, reason))
+                entry.answer(entry, EnqueueTimeout(entry.job_id, 0.0, reason))

@@ -10,6 +10,9 @@ from typing import NamedTuple
 from .._core.lanes import Took
 from .link import Reply, ReplyError
 
+NEVER = 253_402_300_799_999
+"""The last ms of the year 9999."""
+
 
 class Taken(NamedTuple):
     """A job a worker got: ``body`` is None for an entry that is none of ours; ``deliveries`` how often handed out.
@@ -106,14 +109,16 @@ def read_walk(reply: Reply) -> tuple[int, list[Took]]:
 
 def read_ticked(reply: Reply) -> Ticked:
     """Read the reply of tick."""
-    now, due, turn, pending, parked, paused, stalled, marks, waiting, epoch = reply
+    now, next_due, turn, pending, parked, paused, stalled, marks, waiting, epoch = reply
     jobs = [_claimed(one) for one in stalled]
-    return Ticked(int(now), _ms(due), turn, pending, parked, bool(paused), jobs, list(marks), bool(waiting), epoch)
+    return Ticked(
+        int(now), due_ms(next_due), turn, pending, parked, bool(paused), jobs, list(marks), bool(waiting), epoch
+    )
 
 
 def read_promoted(reply: Reply) -> Promoted:
     """Read the reply of promote."""
-    return Promoted(int(reply[0]), reply[1], _ms(reply[2]), reply[3], reply[4])
+    return Promoted(int(reply[0]), reply[1], due_ms(reply[2]), reply[3], reply[4])
 
 
 def read_unparked(reply: Reply) -> list[Taken]:
@@ -163,5 +168,6 @@ def _is_id(job: bytes) -> bool:
     return True
 
 
-def _ms(text: bytes) -> int:
-    return int(float(text))
+def due_ms(text: bytes) -> int:
+    """Return the score of a delayed job in ms; a foreign hand's may be anything, so that it never comes."""
+    return int(min(max(float(text), -1), NEVER))

@@ -18,6 +18,7 @@ _CLAIM = ("_prelude.lua", "_claim.lua")
 _COUNT = (*_PRELUDE, "_tally.lua")
 _ARRIVE = (*_COUNT, "_tally_arrived.lua")
 _SETTLED = (*_COUNT, "_tally_settled.lua")
+_MISSING = ("_missing.lua",)
 _SETTLE = tuple(f"settle/{verb}.lua" for verb in ("complete", "retry", "bury", "finish", "release", "park"))
 
 
@@ -36,7 +37,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "renew": _PRELUDE,
     "tick": (*_CLAIM, "_care.lua", "_tally.lua"),
     "reconcile": _CLAIM,
-    "promote": _PRELUDE,
+    "promote": _PRELUDE + _MISSING,
     "look": _PRELUDE,
     "purge": _PRELUDE,
     "clean": _PRELUDE,
@@ -55,11 +56,11 @@ VERBS: dict[str, tuple[str, ...]] = {
 # plain build besides, so that jobs without limits pay nothing.
 LINES: dict[str, tuple[str, ...]] = {
     "enqueue": (*_ARRIVE, *_FLOW, *_flow("dedup", "arrival")),
-    "take": (*_CLAIM, *_FLOW, *_flow("hand", "turn", "ready")),
+    "take": (*_CLAIM, *_MISSING, *_FLOW, *_flow("hand", "turn", "ready")),
     "settle": (*_SETTLED, *_FLOW, *_SETTLE, "settle/limited.lua", "settle/divert.lua"),
     "tick": (*_CLAIM, "_care.lua", "_tally.lua", *_FLOW, *_flow("stall")),
-    "promote": _PRELUDE + _FLOW,
-    "unpark": _PRELUDE + _FLOW,
+    "promote": _PRELUDE + _MISSING + _FLOW,
+    "unpark": _PRELUDE + _MISSING + _FLOW,
     "cancel": _COUNT + _FLOW,
     "replay": _PRELUDE + _FLOW,
     "reprioritise": _PRELUDE + _FLOW,
@@ -68,7 +69,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "fire": (*_ARRIVE, *_FLOW, *_flow("dedup", "arrival")),
     "explain": _PRELUDE + _FLOW,
     "verify": (*_PRELUDE, *_FLOW, *_AUDIT),
-    "recover": (*_PRELUDE, *_FLOW, *_flow("stall"), *_AUDIT, *_flow("mend", "mend_lines")),
+    "recover": (*_PRELUDE, *_MISSING, *_FLOW, *_flow("stall"), *_AUDIT, *_flow("mend", "mend_lines")),
     "slots": _PRELUDE + _FLOW,
 }
 _REFUSED_WHEN_FULL = frozenset({"enqueue", "replay", "fire", "emit"})

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import RedisUnavailable, ServerUnfit, StreamqError
 from .clock import ServerClock
-from .dial import open_link
+from .dial import clock_of, open_link
 from .faults import server_error
 from .keys import Keys, registry_key
 from .link import Command, Link, LinkDown, Refused, Reply, ReplyError, redacted
@@ -31,6 +31,9 @@ POOL = 4
 
 REVIVE_EVERY = 2.0
 """Seconds between two looks after a silent embedded server."""
+
+FIRST_ANSWER = 2.5
+"""Seconds the first answers of a connection may take: one that is silent leaves callers time for another try."""
 
 _graveyard: list[Any] = []
 """After a fork: the parent's connections, kept so that nothing closes or finalises them here."""
@@ -94,7 +97,7 @@ class Session:
         self.forgotten: bool = False
         self._checked = False
         self._registered = False
-        self.clock: ServerClock = ServerClock()
+        self.clock: ServerClock = clock_of(store.url)
         self.producer: Producer = Producer(store, self.clock, check=self.register)
         self.waiters: Waiters = Waiters(store)
         self._idle: list[Link] = []
@@ -104,7 +107,7 @@ class Session:
     async def _check_once(self, link: Link) -> None:
         if not self._checked:
             await check_server(link, strict=False)
-            seconds, micros = await link.call(b"TIME")
+            seconds, micros = await link.call(b"TIME", timeout=FIRST_ANSWER)
             self.clock.heard(int(seconds) * 1000 + int(micros) // 1000)
             self._checked = True
 
@@ -112,7 +115,7 @@ class Session:
         """Make the queue's name known. For its producers and workers: who only looks must not bring a queue about."""
         await self._check_once(link)
         if not self._registered:
-            await link.call(b"SADD", registry_key(self.store.prefix), self.store.queue)
+            await link.call(b"SADD", registry_key(self.store.prefix), self.store.queue, timeout=FIRST_ANSWER)
             self._registered = True
 
     async def announce(self) -> None:
@@ -263,7 +266,7 @@ async def check_server(link: Link, *, strict: bool) -> dict[str, str]:
     a producer only warns, because refusing to enqueue would lose what waiting could save.
     """
     where = redacted(link.url)
-    replies = await link.call_many([(b"INFO", b"server"), (b"INFO", b"memory")])
+    replies = await link.call_many([(b"INFO", b"server"), (b"INFO", b"memory")], timeout=FIRST_ANSWER)
     for reply in replies:
         if isinstance(reply, ReplyError):
             if reply.code == "NOPERM":

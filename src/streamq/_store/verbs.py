@@ -94,9 +94,10 @@ class WorkerVerbs:
         )  # fmt: skip
         self._promote = (
             keys.meta, keys.index, *lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index,
+            keys.waiters, keys.cancels,
         )  # fmt: skip
         self._own = (keys.index, *lanes, keys.taken)
-        self._take = (*self._fetch, keys.dead, keys.dead_index, *keys.flow)
+        self._take = (*self._fetch, keys.dead, keys.dead_index, keys.waiters, *keys.flow)
 
     def fetch(self, want: int, order: bytes = b"01234") -> Command:
         """Take up to ``want`` jobs, lanes in ``order`` (fetch.lua; made by `LaneOrder`)."""
@@ -146,7 +147,10 @@ class WorkerVerbs:
     def unpark(self, want: int, names: Sequence[str]) -> Command:
         """Take parked jobs of these names."""
         keys = self.keys
-        head = (keys.meta, keys.index, keys.taken, keys.bodies, keys.parked, *keys.flow)
+        head = (
+            keys.meta, keys.index, keys.taken, keys.bodies, keys.parked, keys.dead, keys.dead_index, keys.waiters,
+            *keys.flow,
+        )  # fmt: skip
         return script("unpark").call(head, _PROTOCOL, self.consumer, want, *names)
 
     def own_pending(self) -> Command:

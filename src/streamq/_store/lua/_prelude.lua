@@ -8,8 +8,11 @@ local KEYS, ARGV, redis = KEYS, ARGV, redis
 -- Set by flow/_gates.lua in the builds of a verb that know of lines; nil in the plain ones.
 local flow
 
+-- What now_ms cuts off: 1 while a millisecond is under way, 0 at its very start.
+local under_way = 1
 local function now_ms()
   local t = redis.call('TIME')
+  under_way = t[2] % 1000 > 0 and 1 or 0
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
@@ -28,7 +31,7 @@ local function due_ms(when, now)
   local ms = tonumber(string.sub(when, 2))
   if string.sub(when, 1, 1) == '@' then return ms end
   -- `now` is cut to whole ms: without the started one a delay would end up to a millisecond early.
-  return ms > 0 and now + ms + 1 or now
+  return ms > 0 and now + ms + under_way or now
 end
 
 -- Lanes and taken stream by the letter a token begins with. (KEYS[3 + '2'] makes a number of the digit every time.)

@@ -1,10 +1,12 @@
 -- counts: how many jobs are where, in one moment. O(1): lengths and counters, never a scan.
 -- KEYS: 1 meta hash; 2-6 lane streams; 7 taken stream; 8 delayed zset; 9 parked zset; 10 dead index hash;
 --   11 index hash; 12 window list; 13 jobs zset of the lines
--- ARGV: none
+-- ARGV: 1 protocol
 -- Reply: {now ms, meta fields and values, entries, pending, delayed, parked, dead, unsettled, oldest entry id or '',
 --   window, {entries per lane}, {pending per lane}, delayed jobs whose time has come, jobs in lines}
--- Replay: reads only.
+-- Errors: SQVERSION. Replay: reads only.
+local refused = wrong_protocol(redis.call('HGET', KEYS[1], PROTOCOL_FIELD), ARGV[1])
+if refused then return refused end
 local entries, pending, oldest, by_lane, pending_by_lane = 0, 0, '', {}, {}
 for n = 2, 7 do
   local length, held = redis.call('XLEN', KEYS[n]), 0

@@ -1,19 +1,19 @@
 -- promote: moves due jobs from the delayed to their lanes; with ids given, those, due or not.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 delayed zset; 9 bodies hash; 10 bell list; 11 dead stream;
---   12 dead index hash; then in the build for lines the keys of flow control
+--   12 dead index hash; 13 waiters hash; 14 cancels hash; then in the build for lines the keys of flow control
 -- ARGV: 1 protocol; 2 consumer (turn taker; '' takes none); 3 limit (1-500); 4.. ids to promote now
 -- Reply: {now ms, promoted, next due ms or -1, turn holder, jobs left because they belong into lines (the plain build
 --   does not know of them: call the other)}. An ordered line that is held for the backoff of a job given by id goes on.
 -- Replay: promotes what is due by then; an id already moved is not counted. Never early: due is compared in whole ms on
---   the server's clock.
+--   the server's clock. Of which the index row is gone goes where its envelope says; without one it is a dead letter.
 local meta, index, delayed, bodies, bell = KEYS[1], KEYS[2], KEYS[8], KEYS[9], KEYS[10]
 local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'turn', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
-if flow then flow.open(13, meta, m[4]) end
-local now = now_ms()
+if flow then flow.open(15, meta, m[4]) end
+local now, by_hand = now_ms(), #ARGV > 3
 local ids = {}
-if #ARGV > 3 then
+if by_hand then
   for n = 4, #ARGV do ids[#ids + 1] = ARGV[n] end
 else
   ids = redis.call('ZRANGE', delayed, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, ARGV[3])
@@ -26,6 +26,9 @@ if #ids > 0 then
   expect('z', delayed, 'l', bell, 's', KEYS[11], 'h', KEYS[12])
   local looked = {}
   for n = 1, #ids do
+    if not rows[n] and found[n] and not by_hand and redis.call('HEXISTS', KEYS[12], ids[n]) == 0 then
+      rows[n] = 'd' .. lane_of(found[n])
+    end
     local lane = rows[n] and string.match(rows[n], '^d(%d)')
     if lane and not looked[lane] then
       looked[lane] = true
@@ -35,9 +38,10 @@ if #ids > 0 then
   local places, gone, bodiless = {}, {}, {}
   for n, id in ipairs(ids) do
     local row, body = rows[n], found[n]
-    local is_delayed = row and string.sub(row, 1, 1) == 'd'
+    local place = row and string.sub(row, 1, 1)
+    local is_delayed = place == 'd'
     local in_line = is_delayed and body and #row > 2
-    local is_held = flow and #ARGV > 3 and row and string.sub(row, 1, 1) == 'f'
+    local is_held = flow and by_hand and place == 'f'
     if is_held and flow.hasten(id, row) then promoted = promoted + 1 end
     if in_line and flow then
       places[#places + 1] = id
@@ -51,14 +55,13 @@ if #ids > 0 then
       places[#places + 1] = id
       places[#places + 1] = lane .. entry .. ':0'
       promoted = promoted + 1
-    elseif is_delayed then
-      -- Its body was deleted by a foreign hand: told as a dead letter, not dropped silently.
-      redis.call('HSET', KEYS[12], id, redis.call('XADD', KEYS[11], '*', 'j', id, 'd', '', 'r', 'body missing'))
-      redis.call('HDEL', index, id)
-      redis.call('HINCRBY', meta, 'dead', 1)
+    elseif is_delayed or not (row or body or by_hand) then
+      bury_missing(id, meta, index, KEYS[11], KEYS[12], KEYS[13], KEYS[14])
     end
-    if (is_delayed or #ARGV == 3) and not (in_line and not flow) then gone[#gone + 1] = id end
-    if (is_delayed or #ARGV == 3) and not in_line then bodiless[#bodiless + 1] = id end
+    if (is_delayed or not by_hand) and not (in_line and not flow) then gone[#gone + 1] = id end
+    -- What is parked or in a line, and among the delayed by a foreign hand, keeps its envelope.
+    local has_body = in_line or place == 'p' or place == 'f'
+    if (is_delayed or not by_hand) and not has_body then bodiless[#bodiless + 1] = id end
   end
   if #places > 0 then redis.call('HSET', index, unpack(places)) end
   if #gone > 0 then redis.call('ZREM', delayed, unpack(gone)) end
@@ -73,5 +76,5 @@ if promoted > 0 then
     turn = ARGV[2]
   end
 end
-local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
-return {whole(now), promoted, head[2] or '-1', turn, left}
+local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+return {whole(now), promoted, head and whole(math.max(0, head)) or '-1', turn, left}

@@ -94,10 +94,7 @@ for _, n in ipairs(complete_plain(batch, ids, rows, starts, answers, done)) do
     answers[n] = row and 'l' or 'g'
   end
 end
-if #batch.recent > 0 then
-  redis.call('LPUSH', KEYS[13], unpack(batch.recent))
-  redis.call('HSET', KEYS[14], unpack(batch.details))
-end
+if #batch.recent > 0 then keep_recent(batch, KEYS[13], KEYS[14]) end
 for lane, entries in pairs(acks) do
   redis.call('XACK', lanes[lane], 'w', unpack(entries))
   redis.call('XDEL', lanes[lane], unpack(entries))

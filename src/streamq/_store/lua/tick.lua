@@ -119,9 +119,9 @@ if not holder_beat or now - tonumber(holder_beat) > 6000 then
   redis.call('HSET', meta, 'turn', consumer)
   turn = consumer
 end
-local head = redis.call('ZRANGE', KEYS[9], 0, 0, 'WITHSCORES')
+local head = redis.call('ZRANGE', KEYS[9], 0, 0, 'WITHSCORES')[2]
 local cancels = m[5] and redis.call('HRANDFIELD', KEYS[11], 500) or {}
 return {
-  whole(now), head[2] or '-1', turn, pending, redis.call('ZCARD', KEYS[10]), m[2] and 1 or 0, jobs, cancels, waiting,
-  m[8] or '0',
+  whole(now), head and whole(math.max(0, head)) or '-1', turn, pending, redis.call('ZCARD', KEYS[10]),
+  m[2] and 1 or 0, jobs, cancels, waiting, m[8] or '0',
 }

@@ -7,10 +7,7 @@ local index = KEYS[2]
 local function hand(id, r, mark)
   local body = redis.call('HGET', K.bodies, id)
   if not body then
-    -- Deleted by a foreign hand: told as a dead letter, not dropped silently.
-    redis.call('HSET', KEYS[11], id, redis.call('XADD', KEYS[10], '*', 'j', id, 'd', '', 'r', 'body missing'))
-    redis.call('HDEL', index, id)
-    redis.call('HINCRBY', meta_key, 'dead', 1)
+    bury_missing(id, meta_key, index, KEYS[10], KEYS[11], KEYS[12], K.cancels)
     return nil
   end
   if #handed == 0 then

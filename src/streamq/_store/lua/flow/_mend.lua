@@ -3,12 +3,6 @@
 local index, delayed, dead, dead_index = KEYS[2], KEYS[9], KEYS[11], KEYS[12]
 local mend, woke = {}, false
 
-local function lane_of(body)
-  local ok, envelope = pcall(cmsgpack.unpack, body)
-  local lane = ok and type(envelope) == 'table' and tonumber(envelope.l)
-  return lane and lane >= 0 and lane <= 4 and string.format('%d', lane) or '2'
-end
-
 local function into_lane(id, lane, body)
   redis.call('HSET', index, id, lane .. redis.call('XADD', lane_keys[lane], '*', 'j', id, 'd', body) .. ':0')
   woke = true

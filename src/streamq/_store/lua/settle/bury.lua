@@ -17,6 +17,7 @@ local function bury(batch, item, reason, envelope, failed, record)
 end
 
 -- A stream entry that is no job of ours (no id, or no row): dead-lettered as found. Fence: pending for this consumer.
+-- Who claimed it gave it a row, if it has an id; that goes with it.
 -- Item: reason.
 local function bury_raw(batch, item, reason)
   local found = redis.call('XRANGE', item.key, item.entry, item.entry)
@@ -29,6 +30,12 @@ local function bury_raw(batch, item, reason)
     redis.call('HSET', batch.dead_index, item.id, entry)
     batch.count('dead', 1)
   end
+  local fields, place, id = found[1] and found[1][2] or {}, item.lane .. item.entry .. ':', nil
+  for n = 1, #fields - 1, 2 do
+    if fields[n] == 'j' then id = fields[n + 1] end
+  end
+  local row = id and redis.call('HGET', batch.index, id)
+  if row and string.sub(row, 1, #place) == place then batch.gone[#batch.gone + 1] = id end
   batch.leave(item)
   batch.ended(item.id, 'r')
 end
