@@ -83,6 +83,12 @@ def test_acknowledged_and_cancelled_is_an_end() -> None:
     assert History().sent("a").say(1, 1, "cancelled", "a").judge().wrong == {}
 
 
+def test_whose_cancel_was_not_answered_may_have_ended_by_it() -> None:
+    assert History().sent("a").say(1, 1, "cancelling", "a").judge().wrong == {}
+    history = History().sent("a").say(1, 1, "cancelling", "a").say(1, 2, "kept", "a")
+    assert history.judge().wrong == {"lost": ["a"]}
+
+
 @pytest.mark.parametrize("answer", ["unknown", ""])
 @pytest.mark.parametrize("exists", [True, False])
 def test_an_ambiguous_enqueue_may_have_made_a_job_or_not(answer: str, *, exists: bool) -> None:
