@@ -114,9 +114,10 @@ def commits(one: dict[str, Any]) -> str:
     """Return which commit was measured, and which measures were taken again at a later one."""
     first = one["records"][0].get("commit", one["commit"])
     later: dict[str, dict[str, None]] = {}
-    for record in one["records"]:
-        if record.get("commit", first) != first:
-            later.setdefault(record["commit"], {})[record["measure"]] = None
+    taken = [(record["measure"], record.get("commit", first)) for record in one["records"]]
+    for measure, commit in [*taken, *one.get("own_commits", {}).items()]:
+        if commit != first:
+            later.setdefault(commit, {})[measure] = None
     return ", ".join([first, *(f"{', '.join(names)} at {commit}" for commit, names in later.items())])
 
 

@@ -99,13 +99,15 @@ class Contest:
             "missing": {},
             "records": [],
             "own": {},
+            "own_commits": {},
             "limits": {},
         }
         if (given.add or given.again) and given.json is not None and given.json.exists():
             kept: Results = json.loads(given.json.read_text())
             if given.again:
                 kept["records"] = [record for record in kept["records"] if record["measure"] not in given.measures]
-            self.results |= {name: kept[name] for name in ("versions", "missing", "records", "own", "limits")}
+            names = ("versions", "missing", "records", "own", "own_commits", "limits", "server")
+            self.results |= {name: kept[name] for name in names if name in kept}
         self._first = max((record["run"] for record in self.results["records"]), default=-1) + 1
 
     def prepare(self) -> None:
@@ -154,6 +156,7 @@ class Contest:
                 started = time.monotonic()
                 try:
                     self.results["own"][name] = OWN[name](self._open_stage, self.size, quick=self.given.quick)
+                    self.results["own_commits"][name] = self.results["commit"]
                     print(f"  {time.monotonic() - started:.0f} s", file=sys.stderr)
                 except (HungError, UnsupportedError, OSError) as problem:
                     self.results["own"][name] = {}

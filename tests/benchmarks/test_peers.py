@@ -84,7 +84,6 @@ GOOD: dict[str, dict[str, float]] = {
         "bytes_waiting": 250,
         "bytes_left": 0.3,
         "five_ideal": 80,
-        "five_held": 102,
         "five_active": 104,
         "enqueue_one": 12_000,
         "enqueue_fifty": 90_000,

@@ -97,6 +97,7 @@ class Arena:
         self.before: Counter[str] = Counter()  # completions that a flush wiped away
         self.buried: dict[str, str] = {}
         self.away: set[str] = set()  # processes whose end the nemesis itself brings about
+        self.starting: asyncio.Lock = asyncio.Lock()  # held while a worker is replaced
         self._clock = self.server.folder / "clock"
         self._stack = AsyncExitStack()
         self._names = 0

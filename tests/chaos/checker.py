@@ -164,7 +164,7 @@ def _told(lines: Sequence[Line]) -> _Told:
             acked[line.job] = line
         if line.what == "try":
             tried[line.job] = line
-        if line.what in {"ok", "unknown", "unsent", "refused", "doomed", "cancelled"}:
+        if line.what in {"ok", "unknown", "unsent", "refused", "doomed", "cancelled", "cancelling", "kept"}:
             answered[line.what].add(line.job)
         if line.what in {"wiped", "torn"}:
             excused |= dict.fromkeys(line.more["jobs"], line.what)
@@ -173,7 +173,8 @@ def _told(lines: Sequence[Line]) -> _Told:
         acked=acked,
         ambiguous=frozenset((tried.keys() | answered["unknown"]) - settled),
         expected_dead=frozenset(answered["doomed"]),
-        cancelled=frozenset(answered["cancelled"]),
+        # Who asked for it and did not hear, or was killed meanwhile, may have cancelled it.
+        cancelled=frozenset((answered["cancelled"] | answered["cancelling"]) - answered["kept"]),
         excused=excused,
         tried=tried,
     )

@@ -163,16 +163,17 @@ async def out_of_memory(arena: Arena) -> None:
 
 async def wrong_policy(arena: Arena) -> None:
     """A server that may evict keys: a worker refuses to start there."""
-    for option, value in (("maxmemory-policy", "allkeys-lru"), ("maxmemory", "4gb")):
-        arena.server.command("CONFIG", "SET", option, value)
-    name = arena.new_name("x")
-    arena.away.add(name)
-    arena.crew.launch(name, "tests.chaos.actor", "--lease", "3")
-    await until(lambda: arena.crew.ended(name) is not None, "the worker refuses to start")
-    assert "allkeys-lru" in arena.crew.errors(name), arena.crew.errors(name)
-    arena.crew.forget(name)
-    for option, value in (("maxmemory", "0"), ("maxmemory-policy", "noeviction")):
-        arena.server.command("CONFIG", "SET", option, value)
+    async with arena.starting:  # nobody else may start meanwhile: he would be refused, too
+        for option, value in (("maxmemory-policy", "allkeys-lru"), ("maxmemory", "4gb")):
+            arena.server.command("CONFIG", "SET", option, value)
+        name = arena.new_name("x")
+        arena.away.add(name)
+        arena.crew.launch(name, "tests.chaos.actor", "--lease", "3")
+        await until(lambda: arena.crew.ended(name) is not None, "the worker refuses to start")
+        assert "allkeys-lru" in arena.crew.errors(name), arena.crew.errors(name)
+        arena.crew.forget(name)
+        for option, value in (("maxmemory", "0"), ("maxmemory-policy", "noeviction")):
+            arena.server.command("CONFIG", "SET", option, value)
 
 
 async def clock_jumps(arena: Arena) -> None:

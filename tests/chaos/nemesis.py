@@ -113,7 +113,8 @@ class Nemesis:
             crew.nemesis.write("crashed", name=name, said=f"ended with {code}: {crew.errors(name)[-1000:]}")
         match name[0]:
             case "w":
-                await self._arena.start_worker()
+                async with self._arena.starting:
+                    await self._arena.start_worker()
             case "s":
                 self._arena.start_scheduler()
             case "p":

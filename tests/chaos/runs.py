@@ -22,6 +22,7 @@ class Run(NamedTuple):
 
     ``answer``: the letter of an accepted settlement, one of `REFUSED`, or None; ``told``: when it came. ``wall``: when
     the run began, seconds since the epoch. ``hop`` and ``take``: which entry into the queue, and which take of it.
+    ``token``: by which its worker held it, if he told when he lost it.
     """
 
     pid: int
@@ -34,6 +35,7 @@ class Run(NamedTuple):
     effect: float | None = None
     answer: str | None = None
     told: float | None = None
+    token: str = ""
 
 
 def runs_of(lines: Sequence[Line]) -> dict[str, list[Run]]:
@@ -64,7 +66,7 @@ def _place(known: Sequence[Run], line: Line) -> int | None:
     token = line.more.get("token")
     if token is not None:
         take = int(str(token).partition("|")[0].rpartition(":")[2] or 0)
-        mine = [at for at in mine if known[at].take == take]
+        mine = [at for at in mine if known[at].take == take and known[at].token in {"", token}]
     if not mine:
         return None
     return mine[-1] if line.what == "effect" else mine[0]
@@ -74,6 +76,6 @@ def _told(run: Run, line: Line) -> Run:
     if line.what == "effect":
         return run._replace(effect=line.at)
     if line.what == "lost":
-        return run._replace(answer="lost", told=line.at)
+        return run._replace(answer="lost", told=line.at, token=str(line.more.get("token", "")))
     answer = line.more["answer"]
     return run._replace(answer=line.more["verb"] if answer == "a" else _ANSWERS[answer], told=line.at)

@@ -92,9 +92,9 @@ class Sender:
         else:
             self._ledger.write("ok", job.id)
             if options.get("delay") == 8.0:
+                self._ledger.write("cancelling", job.id)  # whoever is killed now does not say what came of it
                 try:
-                    if await job.cancel():
-                        self._ledger.write("cancelled", job.id)
+                    self._ledger.write("cancelled" if await job.cancel() else "kept", job.id)
                 except RedisUnavailable:
                     self._ledger.write("uncertain", job.id)
                 except StreamqError as problem:

@@ -11,6 +11,7 @@ import pytest
 from tests.chaos.checker import Final, Terms, Verdict, check
 from tests.chaos.report import Faults, Report, added, load_all, page, table
 from tests.chaos.run import seeds_of
+from tests.chaos.runs import TAKES
 from tests.ledger import Line
 
 TERMS = Terms(lease=3.0, sweep=2.0, max_stalls=2, period=1.0)
@@ -81,6 +82,19 @@ def test_acknowledged_and_still_there_is_stuck_not_lost() -> None:
 
 def test_acknowledged_and_cancelled_is_an_end() -> None:
     assert History().sent("a").say(1, 1, "cancelled", "a").judge().wrong == {}
+
+
+def test_whose_cancel_was_not_answered_may_have_ended_by_it() -> None:
+    assert History().sent("a").say(1, 1, "cancelling", "a").judge().wrong == {}
+    history = History().sent("a").say(1, 1, "cancelling", "a").say(1, 2, "kept", "a")
+    assert history.judge().wrong == {"lost": ["a"]}
+
+
+def test_what_a_thawed_worker_says_of_its_next_run_is_not_said_of_the_one_it_lost() -> None:
+    history = History().sent("a").say(1.5, 9, "frozen", pid=10).start("a", 1, 10).start("a", 5, 11, fence=1)
+    history.say(5.05, 9, "thawed", pid=10).lost("a", 5.1, 10).settled("a", 5.2, 11, verb="r", take=1)
+    history.start("a", 5.3, 10, fence=TAKES, attempt=2).settled("a", 5.4, 10, place="22-0")
+    assert history.judge({"a": 1}).wrong == {}
 
 
 @pytest.mark.parametrize("answer", ["unknown", ""])
