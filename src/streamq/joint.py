@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import logging
 import os
 import time
@@ -41,6 +40,7 @@ from .lookout import Lookout
 from .queue import Queue
 from .reading import Heartbeat
 from .tracing import Runs
+from .version import VERSION
 
 WINDOW = 100_000
 """Completed jobs shown when `Keep` bounds only their age: a window without any bound would fill the server."""
@@ -289,13 +289,3 @@ async def all_idle(joints: Sequence[Joint]) -> None:
 def version_name(version: int) -> str:
     """Return the name under which jobs of a newer envelope are parked, until a worker that reads it comes."""
     return f"~v{version}"
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("streamq")
-    except importlib.metadata.PackageNotFoundError:
-        return "0+unknown"
-
-
-VERSION = _version()

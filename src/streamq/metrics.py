@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from ._store.statistics import Ever
 from .errors import StreamqError
 from .queue import Queue
 from .reading import Counts, WorkerInfo
+from .version import VERSION
 
 AT_ONCE = 8
 """Queues asked at once."""
@@ -50,7 +50,7 @@ async def exposition(queues: Sequence[Queue], *, openmetrics: bool = False) -> s
 
     found = await asyncio.gather(*(asked(queue) for queue in queues))
     page = Exposition()
-    page.add("streamq_build_info", 1, version=_version())
+    page.add("streamq_build_info", 1, version=VERSION)
     for queue, facts in zip(queues, found, strict=True):
         page.add("streamq_up", int(facts is not None), queue=queue.name)
         if facts is not None:
@@ -99,10 +99,3 @@ def _fill_handler(page: Exposition, queue: str, handler: str, slots: Slots) -> N
         run = slots.histogram(base)
         if run.count or outcome in ALWAYS:
             page.observe("streamq_job_run_seconds", run, queue=queue, handler=handler, outcome=outcome)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("streamq")
-    except importlib.metadata.PackageNotFoundError:
-        return "0+unknown"

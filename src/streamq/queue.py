@@ -175,7 +175,7 @@ class Queue(Watched):
     ) -> JobSpec[Any]:
         """Build a job by name without enqueueing it."""
         checked = _options.check_job(options)
-        given = _arguments(name, payload)
+        given = sending.arguments(name, payload)
         known = self._registry.get(name)
         if known is None:
             names.checked("handler", name)
@@ -333,14 +333,3 @@ class Queue(Watched):
     def where(self) -> str:
         """Url in use, without credentials; '' before the first connection."""
         return redacted(self._store.url) if self._store else ""
-
-
-def _arguments(name: str, payload: object) -> dict[str, Any]:
-    kind = type(payload).__name__
-    if payload is None:
-        return {}
-    if isinstance(payload, Mapping):
-        given: dict[Any, Any] = dict(cast("Any", payload))
-        if all(isinstance(one, str) for one in given):
-            return given
-    raise InvalidPayload(name, f"give a mapping of argument names to values, not {kind}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -19,7 +19,7 @@ from ._core.units import Seconds
 from ._store import lines
 from ._store.entry import Entry, Receipt, Refusal
 from ._store.session import Store
-from .errors import ConfigError, EnqueueManyError, EnqueueUnknown, PayloadTooLarge, StreamqError
+from .errors import ConfigError, EnqueueManyError, EnqueueUnknown, InvalidPayload, PayloadTooLarge, StreamqError
 from .job import Home, Job, JobSpec
 from .settings import Settings, whole
 
@@ -201,3 +201,15 @@ def _envelope(spec: JobSpec[Any], lane: int) -> Envelope:
         created_ms=time.time_ns() // 1_000_000 if options.job_id is not None else None,
         lane=lane,
     )
+
+
+def arguments(name: str, payload: object) -> dict[str, Any]:
+    """Return the arguments of a job enqueued by name. Raises `InvalidPayload` for what is no mapping of names."""
+    kind = type(payload).__name__
+    if payload is None:
+        return {}
+    if isinstance(payload, Mapping):
+        given: dict[Any, Any] = dict(cast("Any", payload))
+        if all(isinstance(one, str) for one in given):
+            return given
+    raise InvalidPayload(name, f"give a mapping of argument names to values, not {kind}")

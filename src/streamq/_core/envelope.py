@@ -183,9 +183,7 @@ def decoded(data: bytes) -> Envelope | None:
 
 def revived(envelope: Envelope, lane: int) -> bytes:
     """Return a dead job as one that lives: attempts from zero, a higher hop, no bounds that have passed meanwhile."""
-    return encode(
-        replaced(envelope, attempts=0, hop=envelope.hop + 1, lane=lane, expires_ms=None, deadline_ms=None)
-    )
+    return encode(replaced(envelope, attempts=0, hop=envelope.hop + 1, lane=lane, expires_ms=None, deadline_ms=None))
 
 
 def replaced(envelope: Envelope, **changes: Any) -> Envelope:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 
 from .._store.clock import ServerClock
 from .._store.replies import Promoted
+from .._store.verbs import Item
 
 EARLY = 0.0005
 """Seconds before a due time when we begin to ask: event loops wake up to a millisecond late. The server decides, in its
@@ -34,6 +36,13 @@ class Due:
     def heard(self, due_ms: int) -> None:
         """Hear of a delayed job, in ms of the server's clock; there may be earlier ones."""
         self.at = min(self.at, self._ours(due_ms))
+
+    def settled(self, items: Sequence[Item]) -> None:
+        """Hear which retries were made of what was settled."""
+        for item in items:
+            if item.verb == b"r":
+                when = str(item.args[0])
+                self.heard(int(when[1:]) + (self._clock.now_ms() if when[0] == "+" else 0))
 
     def next(self, due_ms: int) -> None:
         """Hear which is the next one, -1: nothing is delayed."""

@@ -373,7 +373,7 @@ class Exchange:
             self.on_settled(items, reply)
             self._slots.pace.ended(len(items), time.monotonic())
             self.table.forget(items)
-            self._note_retries(items)
+            self._due.settled(items)
             if self._suspect and any(item.id == self._suspect for item in items):
                 # The next suspect's turn: at one a tick the neighbours of a poison job would wait for minutes.
                 self._suspect, self._sweep_soon, self._next_tick = b"", True, 0.0
@@ -384,12 +384,6 @@ class Exchange:
         else:
             self._complain(reply, "settle_refused")
             self.table.abandon(self.settler.refused(reply))
-
-    def _note_retries(self, items: Sequence[Item]) -> None:
-        for item in items:
-            if item.verb == b"r":
-                when = str(item.args[0])
-                self._due.heard(int(when[1:]) + (self.clock.now_ms() if when[0] == "+" else 0))
 
     def _fetched(self, reply: Reply, asked: float, *, took: bool) -> None:
         if self._failed(reply):

@@ -29,7 +29,8 @@ def _flow(*parts: str) -> tuple[str, ...]:
 _FLOW = _flow("open", "rate", "spend", "gates", "record", "lines", "fair", "arrive", "leave", "save")
 _AUDIT = _flow("facts", "things", "books")
 
-# verb -> files put in front of it. Everything but what adds jobs or events may run while memory is short: it frees memory.
+# verb -> files put in front of it. Everything but what adds jobs or events may run while memory is short: it frees
+# memory.
 VERBS: dict[str, tuple[str, ...]] = {
     "enqueue": _ARRIVE,
     "fetch": _CLAIM,

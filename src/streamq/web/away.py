@@ -47,9 +47,9 @@ class Outage:
     """One time of silence as this process saw it."""
 
     def __init__(self, reason: str) -> None:
-        self.reason = reason
+        self.reason: str = reason
         self.since: datetime = datetime.now(UTC)
-        self.tries = 1
+        self.tries: int = 1
         self.last: float = time.monotonic()
 
     def once_more(self, reason: str) -> None:

@@ -99,7 +99,9 @@ class Frame:
         where = csrf.foreign(request)
         if where:
             raise Refusal(
-                403, "ForeignOrigin", f"this request comes from {where[:200]!r}, another site. Behind a proxy: pass Host on"
+                403,
+                "ForeignOrigin",
+                f"this request comes from {where[:200]!r}, another site. Behind a proxy: pass Host on",
             )
         if is_rest(request):
             return receive  # JSON: a form of another site cannot send it, and a script may not

@@ -33,7 +33,7 @@ class Redaction:
     """
 
     def __init__(self, patterns: Sequence[str] = SENSITIVE) -> None:
-        self.patterns = tuple(patterns)
+        self.patterns: tuple[str, ...] = tuple(patterns)
         plain = [one for one in patterns if "." not in one]
         dotted = [one for one in patterns if "." in one]
         self._plain = _compiled(plain)

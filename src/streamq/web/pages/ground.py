@@ -61,8 +61,8 @@ class Ground:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.pulse = Pulse(site)
-        self.operations = Operations()
+        self.pulse: Pulse = Pulse(site)
+        self.operations: Operations = Operations()
         self._notices: OrderedDict[str, Notice] = OrderedDict()
         self._is_set = False
 

@@ -25,7 +25,7 @@ from .shapes import Submission
 from .table import TEXT, Call, Table
 from .words import Level, Name, Needle, Text
 
-table = Table("controller")
+table: Table = Table("controller")
 
 Millis = Annotated[float, Meta(ge=0, le=315_000_000_000, description="Milliseconds.")]
 

@@ -18,7 +18,7 @@ from .shapes import Acted, Deduplicate, Ended, JobList, JobView, Receipt, Retryi
 from .table import Call, Table
 from .words import LISTED, Cursor, Level, Limit, Listed, Needle, lapse, priority
 
-table = Table("jobs")
+table: Table = Table("jobs")
 
 MAX_WAIT = 60.0
 """Seconds a request for a result may wait."""

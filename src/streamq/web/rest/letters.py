@@ -15,7 +15,7 @@ from .shapes import Acted, Letter, LetterList, Retrying, letter_of, whole_letter
 from .table import Call, Table
 from .words import Cursor, Lapse, Limit, Needle, Text, lapse, priority
 
-table = Table("dead letters")
+table: Table = Table("dead letters")
 
 Ids = Annotated[list[Text], Meta(min_length=1, max_length=1000)]
 

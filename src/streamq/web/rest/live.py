@@ -24,7 +24,7 @@ from .shapes import Ended
 from .table import EVENTS, TEXT, Call, Table, encode
 from .words import Cursor, Limit, Needle, lapse
 
-table = Table("operating")
+table: Table = Table("operating")
 
 BEAT = 15.0
 """Seconds of silence after which a stream of events says that it is still there."""

@@ -19,7 +19,7 @@ from ..links import in_words, segment
 from .table import Call, Table
 from .words import Lapse, Needle, Reason, lapse
 
-table = Table("queues")
+table: Table = Table("queues")
 
 AT_ONCE = 16
 """Queues that are read at the same time when all are asked for."""

@@ -16,7 +16,7 @@ from .shapes import Attempts
 from .table import Call, Table
 from .words import Instant, Lapse, Level, Name, Text, lapse, priority
 
-table = Table("schedules")
+table: Table = Table("schedules")
 
 
 class Schedules(msgspec.Struct, kw_only=True):
