@@ -10,7 +10,7 @@ import msgspec
 from tests.store import lined
 from tests.store.snapshot import text
 
-HEAD: Final = 5
+HEAD: Final = 6
 WIDTH: Final = 6
 """Arguments of enqueue before the jobs, and of each job, in the build that knows of lines."""
 

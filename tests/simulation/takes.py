@@ -94,7 +94,7 @@ class Takes:
             return
         self._answers[consumer, seq] = reply
         done: set[str] = set()
-        at = 9
+        at = 11
         for answer in reply.decode():
             letter, job, token = args[at].decode(), text(args[at + 1]), args[at + 2]
             more = args[at + 3 : at + 3 + ARGUMENTS[letter]]
