@@ -140,11 +140,11 @@ BAD_QUEUE: dict[str, list[tuple[Any, str]]] = {
     ],
     "tracing": [("on", "use one of 'link', 'parent', 'off'"), (True, "use one of"), (None, "use one of")],
     "health": [("ok", "give HealthPolicy("), (None, "give HealthPolicy(")],
-    "alerts": [("dead > 5", "give AlertRule("), ([5], "give AlertRule("), (None, "give AlertRule(")],
+    "alerts": [("dead > 5", "give AlertRule("), ((5,), "give AlertRule("), (None, "give AlertRule(")],
     "events": [
         ("all", "give True, False, or a set of added,"),
         (5, "give True, False, or a set of added,"),
-        (frozenset({"dies"}), "is no kind of event; there are added,"),
+        (("dies",), "is no kind of event; there are added,"),
     ],
     "keep_events": [(0, "whole number from 1"), ("9", "from 1"), (10**8, "to 10,000,000")],
 }

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from streamq._core.tally import CANCELLED, COMPLETED, DIED, OTHER, RETRIED, SNOOZED
 from streamq._store.replies import Taken, place_of
+from tests.core.test_tally import One
 from tests.store.stage import body_of
 
 MAX_STALLS = 2
@@ -22,6 +24,25 @@ COUNTED = {
     "bury": ("dead", "failed"),
     "end": ("cancelled",),
 }
+KINDS = {
+    "complete": COMPLETED,
+    "complete with a value": COMPLETED,
+    "retry": RETRIED,
+    "snooze": SNOOZED,
+    "bury": DIED,
+    "end": CANCELLED,
+}
+"""What a worker says of each outcome that is counted."""
+
+
+NOBODY = One(OTHER)
+"""Whom the server counts when it cannot read the envelope: those of these tests are none."""
+
+
+def who(job: str) -> One:
+    """The handler of a job, and its tenant if it has one: by its number."""
+    number = int(job[1:])
+    return One("send" if number % 2 else "sync", None if number % 3 else "ada")
 
 
 @dataclass
@@ -60,6 +81,8 @@ class Model:
     window: list[str] = field(default_factory=list[str])
     keys: dict[str, str] = field(default_factory=dict[str, str])
     totals: Counter[str] = field(default_factory=Counter[str])
+    counted: dict[str, Counter[str]] = field(default_factory=dict[str, "Counter[str]"])
+    """What was counted of handlers and tenants."""
     paused: bool = False
 
     def at(self, *places: str) -> list[str]:
@@ -75,6 +98,12 @@ class Model:
 
     def enqueue(self, job: str, lane: int, due: int, *, most: int = 0, key: str = "") -> str:
         """Add a job; returns why not, or ''. ``most``: jobs there may be, 0 any number; ``key``: of deduplication."""
+        refused = self._enqueue(job, lane, due, most, key)
+        if not refused.startswith("full"):
+            self._count(who(job), "deduplicated" if refused else "arrived")
+        return refused
+
+    def _enqueue(self, job: str, lane: int, due: int, most: int, key: str) -> str:
         known = self.jobs.get(job)
         if known is not None and known.place != "gone":
             rows = {"delayed": "rowd", "parked": "rowp"}
@@ -140,6 +169,8 @@ class Model:
                     known.place = "suspect" if known.place != "released" else "released"
                     continue
             self.totals["stalled"] += known.place != "released"
+            if known.place != "released":
+                self._count(NOBODY, "stalled")
             known.deliveries = stalled
             assert jobs[job].deliveries == stalled, (job, known)
         assert len(jobs.keys() & set(suspects)) == min(1, len(suspects))
@@ -154,6 +185,8 @@ class Model:
         if known.token != job.token or not known.is_pending:
             return "l"
         self.totals.update(COUNTED.get(outcome, ()))
+        if outcome in COUNTED:
+            self._count(who(name), *COUNTED[outcome], "attempts")
         if outcome == "release":
             known.place, known.token = "released", known.token[:1] + b":released"
         elif outcome in {"retry", "snooze"}:
@@ -202,6 +235,7 @@ class Model:
         if known.place == "waiting":
             self.lanes[known.lane].remove(job)
         self.totals["cancelled"] += 1
+        self._count(NOBODY, "cancelled")
         self._end(job, "record")
         return "c"
 
@@ -252,6 +286,11 @@ class Model:
         return "window" if job in self.window else "absent"
 
     # -- inside -------------------------------------------------------------------------------------------
+
+    def _count(self, one: One, *counters: str) -> None:
+        for key in (one.name, one.tenant):
+            if key:
+                self.counted.setdefault(key, Counter()).update(counters)
 
     def _wait(self, job: str, due: int) -> None:
         known = self.jobs[job]

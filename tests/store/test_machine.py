@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
+from streamq._core import tally
 from streamq._core.dedup import DedupPlan
 from streamq._core.flow import Flow
+from streamq._core.report import Slots
+from streamq._core.tally import COUNTERS
 from streamq._store import desk
 from streamq._store.link import Command
 from streamq._store.replies import Taken
 from streamq._store.verbs import Item
 from tests.servers import Server
-from tests.store.model import WINDOW, Model
+from tests.store.model import KINDS, WINDOW, Model, who
 from tests.store.play import Play, run_machine
 from tests.store.snapshot import Snapshot, counter
 from tests.store.stage import EVERY_OUTCOME, Lined, Refusal, parked, refusals, retried
 
 FAR = 10**13
+MINUTE = 3
+WAITED, RAN = 1500, 700
+"""Microseconds of each attempt."""
+
 WORKERS = ("w1", "w2")
 HANDS = st.sampled_from(WORKERS)
 CUSTOM = st.sampled_from(["c1", "c2", "c3"])
@@ -86,7 +94,8 @@ class Machine(Play):
             refused = self.model.enqueue(job, lane, due, most=most)
             if refused:
                 expected[at] = refused
-        command = self.stage.enqueue_command(jobs, seq=next(self.seqs), max_pending=most)
+        counted = tally.arrived([who(job) for job, _, _ in jobs], MINUTE)
+        command = self.stage.enqueue_command(jobs, seq=next(self.seqs), max_pending=most, counted=counted)
         reply = self.run(self.stage.call(command))
         assert refusals(reply) == expected
         self.sent = command, reply
@@ -96,7 +105,8 @@ class Machine(Play):
         """A job that is not added while one of its key is unsettled."""
         job = f"k{next(self.numbers)}"
         one = Lined(job, Flow((), dedup=DedupPlan("simple", key)), str(lane))
-        command = self.stage.lines_command([one], seq=next(self.seqs))
+        counted = tally.arrived([who(job)], MINUTE)
+        command = self.stage.lines_command([one], seq=next(self.seqs), counted=counted)
         reply = self.run(self.stage.call(command))
         assert refusals(reply).get(0, "") == self.model.enqueue(job, lane, 0, key=key)
         self.sent = command, reply
@@ -162,6 +172,9 @@ class Machine(Play):
             item = parked(job, lane=lane)
         else:
             item = EVERY_OUTCOME[outcome](job)
+        if outcome in KINDS:
+            one = who(job.id.decode())
+            item = item._replace(fact=(one.name, one.tenant, KINDS[outcome], WAITED, RAN))
         answer = self.run(self.hand(name).settle(item))
         assert answer == self.model.settled(job, outcome, due), (job, outcome)
         self.last[name] = item, answer
@@ -312,6 +325,7 @@ class Machine(Play):
         assert now.waiters.keys() == {job for job, known in model.jobs.items() if known.waited_for}
         assert list(now.window) == model.window
         assert {name: counter(now, name) for name in TOTALS} == {name: model.totals[name] for name in TOTALS}
+        assert _counted(now) == model.counted
         counted = self.run(desk.counts(self.stage.store))
         assert int(counted.meta.get("released", 0)) >= len(model.at("released"))
         assert (counted.unsettled, counted.window) == (len(model.unsettled), len(model.window))
@@ -322,6 +336,30 @@ class Machine(Play):
 
 
 TOTALS = ("completed", "retried", "snoozed", "failed", "dead", "cancelled", "replayed", "stalled")
+
+
+def _counted(now: Snapshot) -> dict[str, Counter[str]]:
+    """What the server counted of handlers and tenants; ever and by the minute must be the same."""
+    ever: dict[str, Slots] = {}
+    lately: dict[str, Slots] = {}
+    for name, slots in now.counters.items():
+        ever.setdefault(name[1:], Slots()).add(slots)
+    for minutes in now.minutes.values():
+        for name, slots in minutes.items():
+            lately.setdefault(name[1 if name[0] == "T" else 2 :], Slots()).add(slots)
+    assert {name: slots.found for name, slots in ever.items()} == {
+        name: slots.found for name, slots in lately.items() if name != "ada"
+    }
+    return {name: _numbers(slots) for name, slots in lately.items()}
+
+
+def _numbers(slots: Slots) -> Counter[str]:
+    row = slots.row("")
+    assert row.wait.sum_ms * 1000 == row.wait.count * WAITED
+    assert row.run.sum_ms * 1000 == row.run.count * RAN
+    assert row.wait.count == row.run.count
+    numbers = {name: getattr(row, name) for name in COUNTERS} | {"attempts": row.wait.count}
+    return Counter({name: number for name, number in numbers.items() if number})
 
 
 def _place(now: Snapshot, job: str) -> str:
