@@ -10,10 +10,12 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from streamq import (
+    Alert,
     BatchContext,
     CircuitBreaker,
     Context,
     Discard,
+    Event,
     Fatal,
     Fixed,
     Keep,
@@ -87,9 +89,25 @@ class App:
             @self.queue.handler("other")
             async def other() -> None: ...
 
+        self._listen()
         self.scheduler: Scheduler | None = None
         if plan.has("schedules"):
             self.scheduler = Scheduler(self.queue)
+
+    def _listen(self) -> None:
+        book = self.scene.book
+        if self.plan.has("events"):
+
+            @self.queue.on("completed", "retrying", "dead", "cancelled", "expired")
+            async def heard(event: Event) -> None:
+                book.heard[event.kind, event.job_id] += 1
+
+        if self.plan.has("alerts"):
+            self.queue.alerting.look_every = 0.7
+
+            @self.queue.on_alert
+            async def alerted(alert: Alert) -> None:
+                book.note(self.who, f"hears {alert.state}", "", alert.rule)
 
     def spec(self, n: int) -> Any:
         """Return job ``n``, not enqueued yet."""

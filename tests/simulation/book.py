@@ -67,6 +67,8 @@ class Book:
     sent: list[Sent] = field(default_factory=list[Sent])
     problems: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     faults: Counter[str] = field(default_factory=Counter[str])
+    heard: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    """What hooks were told: kind of event and job."""
     again: Counter[str] = field(default_factory=Counter[str])
     """Why jobs were handed out again."""
     is_closed: bool = False

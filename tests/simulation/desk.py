@@ -59,12 +59,14 @@ class Desk:
             opens = self._random.random() < 0.6
             what = queue.resume(handler=handler) if opens else queue.pause(handler=handler)
             await self._try(f"{'resumes' if opens else 'pauses'} {handler or 'the queue'}", what)
-        if plan.has("blocks"):
-            await self._try("blocks or releases", self._block())
-        if plan.has("priority-changes"):
-            await self._try("changes a priority", self._reprioritise())
-        if plan.has("audits"):
-            await self._try("verifies", self._audit())
+        for feature, words, act in (
+            ("blocks", "blocks or releases", self._block),
+            ("priority-changes", "changes a priority", self._reprioritise),
+            ("audits", "verifies", self._audit),
+            ("reports", "reads a report", self._report),
+        ):
+            if plan.has(feature):
+                await self._try(words, act())
         if self._random.random() < 0.3:
             await self._try("looks", self._look())
 
@@ -130,6 +132,14 @@ class Desk:
         job = await self.queue.job(job_id)
         if job is not None:
             self.book.note("desk", "looks at", job_id, str(await job.state()))
+
+    async def _report(self) -> None:
+        """Numbers that are asked for in the middle of it are of jobs that there were."""
+        stats = await self.queue.stats(window="1h", by=self._random.choice([None, "name", "tenant"]))
+        added = sum(self.world.watch.lives.values())
+        if stats.total.arrived > added:
+            self.book.wrong(f"{stats.total.arrived} arrived of {added}")
+        await self.queue.health()
 
     async def _block(self) -> None:
         blocks = await self.queue.blocks()

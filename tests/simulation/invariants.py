@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from streamq._store.keys import Keys
 from streamq._store.link import Reply, ReplyError
@@ -20,6 +20,7 @@ from tests.simulation.state import FLOW, JOBS, State
 from tests.simulation.takes import HANDING, Before, Takes, shown
 from tests.store import snapshot as snapshots
 from tests.store.lined import Lines
+from tests.store.snapshot import text
 
 NAMES: Final = {
     **{script(verb).sha: (verb, False) for verb in VERBS},
@@ -31,6 +32,13 @@ NAMES: Final = {
 ENDS: Final = frozenset("cCbex")
 ADDING: Final = frozenset({"enqueue", "fire", "replay"})
 REMOVING: Final = frozenset({"settle", "cancel"})
+
+
+class Turn(NamedTuple):
+    """Whose turn it is to look at the alerts, until when by the server's clock."""
+
+    who: str
+    until_ms: int
 
 
 class Watch:
@@ -46,6 +54,9 @@ class Watch:
         """Whether the server's clock was moved: then nothing that is to come by time can be judged."""
         self.ended: dict[str, str] = {}
         self.lives = Counter[str]()
+        self.adds = Counter[str]()
+        """Jobs that were added, by verb."""
+        self._turn = Turn("", 0)
         self._dedups = Dedups()
         self._keys = keys
 
@@ -69,6 +80,8 @@ class Watch:
             self._outside(node, verb, words, reply, changed)
             return
         args = words[3 + int(words[2]) :]
+        if verb == "watch":
+            self._watched(node, text(args[0]), text(args[2]), reply)
         self.takes.seen(node, verb, args, reply, before)
         if "i" in changed or "b" in changed:
             if verb == "enqueue" and knows_lines:
@@ -86,6 +99,16 @@ class Watch:
             self.book.note(str(node), f"{verb} refused", "", repr(reply)[:80])
         if changed & JOBS:
             self.book.wrong(f"I14: {verb or words[0].decode()} changed {sorted(changed)}, its answer is {reply!r}")
+
+    def _watched(self, node: Node, who: str, what: str, reply: Any) -> None:
+        """Judge whose turn it is to look at the alerts: one's at a time."""
+        now, is_ours, left = int(reply[0]), bool(reply[1]), int(reply[2])
+        if is_ours and who != self._turn.who and now < self._turn.until_ms:
+            self.book.wrong(f"the alerts are looked at by {node}, it is the turn of {self._turn.who}")
+        if is_ours:
+            self._turn = Turn(who, now + left)
+        elif what == "leave" and who == self._turn.who:
+            self._turn = Turn("", 0)
 
     def begun(self, run: Run) -> None:
         """A handler begins a run: I7, and nobody runs a job beside itself."""
@@ -121,6 +144,7 @@ class Watch:
         after, takes = self.state.rows, self.takes
         for job in [one for one in after if one not in before]:
             self.lives[job] += 1
+            self.adds[verb] += 1
             self.book.note(str(node), verb, job, shown(after[job]))
             if verb not in ADDING:
                 self.book.wrong(f"added by {verb}", job)
@@ -164,6 +188,7 @@ class Watch:
             if job not in self.state.rows:
                 self.ended.setdefault(job, "torn")
         if lost:
+            self._turn = Turn("", 0)
             self.takes.forget_answers()
             self.takes.limits.torn()
         self._check()
@@ -171,6 +196,7 @@ class Watch:
     def jumped(self) -> None:
         """The server's clock was moved: memos may be forgotten, and windows of time mean nothing."""
         self.timeless = True
+        self._turn = Turn("", 0)
         self.takes.forget_answers()
 
 

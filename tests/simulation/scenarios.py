@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from streamq import Dedup, Group, Priority, RateLimit
+from streamq import AlertRule, Dedup, Group, Priority, RateLimit
 
 Options = Mapping[str, Any]
 
@@ -94,6 +94,10 @@ FEATURES: Final = (
     Feature("priority-changes"),
     Feature("strangers"),
     Feature("audits"),
+    Feature("events", {"events": True}, hows=("ok", "flaky", "fatal")),
+    Feature("alerts", {"alerts": (AlertRule("failed", above=1), AlertRule("dead", above=0, every=None))},
+            hows=("ok", "flaky", "fatal")),
+    Feature("reports"),
 )  # fmt: skip
 
 BY_NAME: Final = {one.name: one for one in FEATURES}

@@ -48,6 +48,8 @@ class Takes:
         self.held: dict[str, Held] = {}
         self.letters: dict[str, str] = {}
         """By which settlement a job was given away last."""
+        self.applied = Counter[tuple[str, str]]()
+        """Settlements that were applied: letter and job; a snooze is `s`."""
         self.stalls = Counter[str]()
         self.attempts = Counter[str]()
         """Attempts that were used up."""
@@ -110,6 +112,7 @@ class Takes:
     def _accepted(self, job: str, letter: str, token: bytes, more: Sequence[bytes]) -> None:
         self.letters[job] = letter
         self.held.pop(job, None)
+        self.applied["s" if letter == "r" and more[3] != b"retried" else letter, job] += 1
         if letter == "r" and more[3] == b"retried":
             self.attempts[job] += 1
         if letter in "pP":

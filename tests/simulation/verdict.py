@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from tests.simulation.app import PERIOD
+from tests.simulation.counts import counted
 from tests.simulation.desk import SCHEDULE
 from tests.simulation.scenarios import MOST_STALLS
 from tests.simulation.world import World
@@ -34,7 +35,7 @@ def verdict(world: World) -> Verdict:
     """Judge a world that was played. Where something was wrong on the way the rest is not looked at."""
     book = world.book
     if not book.problems:
-        for rule, job in (*_lost(world), *_runs(world), *_dead(world), *_ticks(world), *_left(world)):
+        for rule, job in (*_lost(world), *_runs(world), *_dead(world), *_ticks(world), *_left(world), *counted(world)):
             book.wrong(rule, job)
         if not world.watch.timeless:
             world.watch.takes.limits.verdict(world.state.lines().config)

@@ -20,7 +20,7 @@ NUL = "\0"
 
 FOR_EVER = frozenset(
     {"m", "i", *(f"l{lane}" for lane in range(5)), "t", "d", "b", "p", "x", "xi", "w", "wd", "wt", "c", "wk", "wb"}
-    | {"bell", "s", "ss", "st", "fb", "n"}
+    | {"bell", "s", "ss", "st", "fb", "n", "ev", "al"}
     | lined.NAMES
 )
 """The keys of the catalogue that need no TTL: bounded by something else, as the catalogue says."""
