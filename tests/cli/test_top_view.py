@@ -169,18 +169,37 @@ def test_rates_come_from_what_changed(model: Model) -> None:
     assert model.rates("delivery") == Rates(None, None)
     later = seen()
     queues = [
-        QueueGlance(one.name, counts(active=2, waiting=3542, delayed=1293, dead=1552, completed=1100), (), ())
+        QueueGlance(
+            one.name, counts(active=2, waiting=3542, delayed=1293, dead=1552, completed=1100, retried=6), (), ()
+        )
         if one.name == "delivery"
         else one
         for one in later.queues
     ]
     model.saw(Glance(queues, later.server, 0, 0.001), NOW + 30)
     rates = model.rates("delivery")
-    assert (rates.arrived, rates.done) == (320.0, 200.0)
+    assert (rates.arrived, rates.done, rates.retried) == (320.0, 200.0, 12.0)
     assert rates.words == "growing 120"
     assert Rates(100.0, 100.5).words == "keeping up"
     assert Rates(0.0, 0.0).words == "quiet"
     assert Rates(1.0, 1501.0).words == "shrinking 1,500"
+
+
+def test_a_wide_screen_tells_of_retries(model: Model) -> None:
+    def cell(name: str) -> str:
+        head = next(line for line in shown(model, columns=140) if "retries/min" in line)
+        row = next(line for line in shown(model, columns=140) if name in line)
+        end = head.index("retries/min") + len("retries/min")
+        return row[end - len("retries/min") : end].strip()
+
+    assert cell("delivery") == UNICODE.none
+    later = [one for one in seen().queues if one.name != "delivery"]
+    later.append(QueueGlance("delivery", counts(completed=1100, retried=6), (), ()))
+    model.saw(Glance(later, "Valkey 9", 0, 0.001), NOW + 30)
+    assert (cell("delivery"), cell("housekeeping")) == ("12", "0")
+    lines = screen(model, Room(140, 30, NOW, "", UNICODE))
+    assert f"\x1b[33m{'12':>13}\x1b[0m" in "".join(drawn(line, 140, colour=True) for line in lines), "in its colour"
+    assert "retries/min" not in "".join(shown(model, columns=123))
 
 
 def test_hostile_text_reaches_no_terminal(model: Model) -> None:

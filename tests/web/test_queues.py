@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from streamq import Fatal, Queue, Worker
+from streamq._store.keys import Keys
 from streamq.web import Dashboard
 from tests.servers import Server
 from tests.web.asking import Asking
@@ -43,6 +44,21 @@ async def test_queues_are_found_by_themselves(
     await until(found, "the new queue")  # at most two seconds later
     assert (await api.get("/api/queues/mail")).json()["counts"]["waiting"] == 1
     await app.aclose()
+
+
+async def test_what_is_done_here_is_told_as_the_workers_declared(
+    make_queue: MakeQueue, server: Server, prefix: str, asking: Asking
+) -> None:
+    queue = make_queue(events=["paused"])
+    await drain(queue)  # a worker says what is kept
+    app = Dashboard(url=server.url, prefix=prefix)
+    api = asking(app)
+    await api.post("/api/queues/q/pause", json={"reason": "deploy"})
+    await api.post("/api/queues/q/resume")
+    await app.aclose()  # what is to be told is told by then
+    event = await anext(aiter(queue.events(after="0")))
+    assert (event.kind, event.data["reason"]) == ("paused", "deploy")
+    assert server.command("XLEN", Keys(prefix, "q").events) == 1
 
 
 async def test_pause_and_resume(queue: Queue, api: httpx.AsyncClient) -> None:

@@ -20,6 +20,7 @@ CODES = {
     "critical": "1;31",
     "paused": "1",
     "active": "34",
+    "retrying": "33",
     "delayed": "35",
     "parked": "36",
     "dead": "1;31",

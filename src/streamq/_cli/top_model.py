@@ -53,13 +53,15 @@ class Sample(NamedTuple):
     there: int
     ended: int
     completed: int
+    retried: int
 
 
 class Rates(NamedTuple):
-    """Jobs a minute: enqueued, and completed. None: not known yet."""
+    """Jobs a minute: enqueued, completed, and attempts that failed and led to another. None: not known yet."""
 
     arrived: float | None
     done: float | None
+    retried: float | None = None
 
     @property
     def words(self) -> str:
@@ -143,7 +145,8 @@ class Model:
         if minutes <= 0:
             return Rates(None, None)
         arrived = max(0, last.there + last.ended - first.there - first.ended)
-        return Rates(arrived / minutes, (last.completed - first.completed) / minutes)
+        completed, retried = last.completed - first.completed, last.retried - first.retried
+        return Rates(arrived / minutes, completed / minutes, retried / minutes)
 
     def level(self, one: QueueGlance) -> Level:
         """Return how a queue is; paused is a decision and not a fault, but what is critical stays critical."""
@@ -205,7 +208,8 @@ class Model:
 
 def _sample(counts: Counts, now: float) -> Sample:
     there = counts.waiting + counts.active + counts.delayed + counts.parked + counts.dead
-    return Sample(now, there, counts.completed + counts.cancelled + counts.expired, counts.completed)
+    ended = counts.completed + counts.cancelled + counts.expired
+    return Sample(now, there, ended, counts.completed, counts.retried)
 
 
 def short(worker: str) -> str:

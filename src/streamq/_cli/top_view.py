@@ -44,6 +44,7 @@ COLUMNS = (
     Column("active", 6, 0),
     Column("waiting", 8, 0),
     Column("delayed", 8, 60),
+    Column("retries/min", 11, 124),
     Column("parked", 6, 112),
     Column("dead", 7, 0),
     Column("last 60 min", 16, 98, right=False),
@@ -193,11 +194,12 @@ def _queue(model: Model, one: QueueGlance, shown: Sequence[Column], name: int, r
 def _values(model: Model, one: QueueGlance, signs: Glyphs) -> dict[str, tuple[str, str]]:
     counts, rates = one.counts, model.rates(one.name)
     fact = model.facts.get(one.name)
-    words = rates.words
+    words, retried = rates.words, rates.retried
     return {
         "active": (brief(counts.active), "active" if counts.active else "dim"),
         "waiting": (brief(counts.waiting), "" if counts.waiting else "dim"),
         "delayed": (brief(counts.delayed), "delayed" if counts.delayed else "dim"),
+        "retries/min": (signs.none if retried is None else brief(round(retried)), "retrying" if retried else "dim"),
         "parked": (brief(counts.parked), "parked" if counts.parked else "dim"),
         "dead": (brief(counts.dead), "dead" if counts.dead else "dim"),
         "last 60 min": (spark(fact.minutes if fact else (), 16, signs), ""),

@@ -34,7 +34,7 @@ class Roster:
     """Queues by name. outage: since when Redis is away, as far as this process noticed; None while it is there."""
 
     def __init__(self, queues: Sequence[Queue], *, url: str | None, prefix: str | None) -> None:
-        self._options: dict[str, Any] = {"url": url, "prefix": prefix, "enqueue_timeout": 5.0}
+        self._options: dict[str, Any] = {"url": url, "prefix": prefix, "enqueue_timeout": 5.0, "events": "declared"}
         self._given = bool(queues)
         self._queues: dict[str, Queue] = {one.name: one for one in queues}
         # Any name will do: looking brings no queue about.
