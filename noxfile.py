@@ -137,7 +137,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build, then use the wheel in empty environments: bare, with [dev], and on the lowest dependencies."""
+    """Build, then use the wheel in empty environments: bare, with extras, and on the lowest dependencies."""
     session.install("build")
     temp = Path(session.create_tmp()).resolve()  # the commands below run in another folder
     dist, empty = temp / "dist", temp / "empty"
@@ -146,8 +146,9 @@ def package(session: nox.Session) -> None:
     wheel = max(dist.glob("*.whl"), key=lambda path: path.stat().st_mtime)
     check_wheel(session, wheel)
 
-    floors = [f"{name}=={floor.split(',')[0]}" for name, floor in (d.split(">=") for d in dependencies())]
-    for extra, pins in (("", []), ("[dev]", []), ("[dev]", floors)):
+    board = "[dashboard,dev]"
+    floors, all_floors = lowest(dependencies()), lowest([*dependencies(), *dependencies("dashboard")])
+    for extra, pins in (("", []), ("[dev]", []), ("[dev]", floors), (board, []), (board, all_floors)):
         venv = temp / "venv"
         session.run("python", "-m", "venv", "--clear", str(venv))
         python = str(venv / "bin" / "python")
@@ -156,6 +157,8 @@ def package(session: nox.Session) -> None:
             session.run(python, "-c", "import streamq", external=True)
             for words in (["--version"], ["--help"], *([["demo", "--jobs", "50"]] if extra else [])):
                 session.run(str(venv / "bin" / "streamq"), *words, env=CLEAN, external=True)
+            if extra == board:
+                session.run(python, str(ROOT / "tools" / "ask_dashboard.py"), env=CLEAN, external=True)
 
 
 @nox.session(default=False)
@@ -172,8 +175,13 @@ def peers(session: nox.Session) -> None:
     session.run("python", "benchmarks/peers/run.py", *session.posargs, env=CLEAN)
 
 
-def dependencies() -> list[str]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+def dependencies(extra: str = "") -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return project["optional-dependencies"][extra] if extra else project["dependencies"]
+
+
+def lowest(wanted: list[str]) -> list[str]:
+    return [f"{name}=={floor.split(',')[0]}" for name, floor in (one.split(">=") for one in wanted)]
 
 
 def check_wheel(session: nox.Session, wheel: Path) -> None:
