@@ -82,7 +82,10 @@ def tests(session: nox.Session) -> None:
     # uvloop and uuid-utils are optional: present in the shared environment, absent here.
     session.install("-e", ".[dev]", *group("test"))
     # Round trips and examples have sessions of their own.
-    rest = ["tests"] if session.python == OLDEST else [f"tests/{room}" for room in ("core", "store", "worker")]
+    whole = session.python == OLDEST
+    if whole:
+        find_browser(session)
+    rest = ["tests"] if whole else [f"tests/{room}" for room in ("core", "store", "worker")]
     session.run("pytest", *rest, "--ignore=tests/gates", "--ignore=tests/examples", *session.posargs, env=CLEAN)
 
 
@@ -173,6 +176,18 @@ def peers(session: nox.Session) -> None:
     """Measure other queues beside streamq: an hour; arguments after -- are passed on."""
     session.install("-e", ".[dev,fast]", *group("test", "bench"))
     session.run("python", "benchmarks/peers/run.py", *session.posargs, env=CLEAN)
+
+
+def find_browser(session: nox.Session) -> None:
+    """Fetch playwright's Chromium where none is on PATH; without one the browser's tests are skipped."""
+    if any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+        return
+    # The libraries it needs come from the system's packages, which only root may install.
+    needs = ["--with-deps"] if os.geteuid() == 0 and shutil.which("apt-get") else []
+    try:
+        session.run("python", "-m", "playwright", "install", *needs, "chromium", silent=True)
+    except nox.command.CommandFailed:
+        session.warn("no chromium could be fetched: the tests that need a browser are skipped")
 
 
 def dependencies(extra: str = "") -> list[str]:

@@ -90,8 +90,8 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             Edit(
                 EXCHANGE,
-                "            self._note_retries(items)\n",
-                "            self._note_retries(items)\n"
+                "            self._due.settled(items)\n",
+                "            self._due.settled(items)\n"
                 "            keys = self._verbs.keys\n"
                 "            self.__dict__['_unacked'] = [\n"
                 "                (keys.lanes[one.token[0] - 48] if one.token[:1] != b't' else keys.taken,\n"
