@@ -251,6 +251,8 @@ ROLES = (
             "stats",
             "verify",
             "slots",
+            "deaths",
+            "recount",
             "recover",
         ),
         (

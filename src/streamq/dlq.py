@@ -14,7 +14,7 @@ from ._core.envelope import Envelope
 from ._core.lifecycle import JobState
 from ._core.options import Priority
 from ._core.units import Seconds
-from ._store import desk, inspector
+from ._store import deaths, desk, inspector
 from ._store.inspector import Seen
 from ._store.session import Store
 from .errors import ConfigError, JobStateError, JobUnknown
@@ -24,7 +24,10 @@ PAGE = 100
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A dead letter. ``payload`` the arguments by name (None if undecodable); ``errors`` every failed attempt kept."""
+    """A dead letter. ``payload`` the arguments by name (None if undecodable); ``errors`` every failed attempt kept.
+
+    group: the ``key`` of its `DeadGroup`.
+    """
 
     id: str
     queue: str
@@ -39,6 +42,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     tenant: str | None = None
     worker: str = ""
     priority: Priority = Priority.NORMAL
+    group: str = ""
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -73,8 +77,6 @@ class _Wanted(msgspec.Struct, frozen=True):
 
     def passes(self, letter: DeadLetter) -> bool:
         """Whether a letter is wanted."""
-        if self.group is not None and group_of(letter) != self.group:
-            return False
         if self.name is not None and letter.name != self.name:
             return False
         if self.tenant is not None and letter.tenant != self.tenant:
@@ -98,12 +100,14 @@ class DeadLetters:
         tenant: str | None = None,
         since: Seconds | datetime | None = None,
         error: str | None = None,
+        group: str | None = None,
     ) -> AsyncIterator[DeadLetter]:
         """Yield dead letters, newest first.
 
-        since: age in seconds or timedelta, or an aware datetime. error: text in an error or reason.
+        since: age in seconds or timedelta, or an aware datetime. error: text in an error or reason. group: as in
+        `replay_each`.
         """
-        async for _, letter, _ in self._seen(_Wanted(name, tenant, error), _since_ms(since)):
+        async for _, letter, _ in self._seen(_Wanted(name, tenant, error, group), _since_ms(since)):
             yield letter
 
     async def get(self, job_id: str) -> DeadLetter | None:
@@ -115,7 +119,7 @@ class DeadLetters:
         died_ms = int(found.entry.split("-")[0])
         body = found.fields.get("d", b"")
         seen = Seen(job_id, "dead", body, since_ms=died_ms, consumer=fields["w"], reason=fields["r"])
-        return _letter(self._home.name, seen)
+        return _letter(self._home.name, seen._replace(label=found.fields.get("g", fingerprint.OTHER)))
 
     async def count(self) -> int:
         """Return how many there are. O(1)."""
@@ -149,6 +153,7 @@ class DeadLetters:
         tenant: str | None = None,
         since: Seconds | datetime | None = None,
         error: str | None = None,
+        group: str | None = None,
         rate: float | None = None,
         dry_run: bool = False,
     ) -> Replayed:
@@ -158,7 +163,7 @@ class DeadLetters:
         """
         if rate is not None and not rate > 0:
             raise ConfigError("rate", rate, "is jobs a second, above 0")
-        wanted = self._seen(_Wanted(name, tenant, error), _since_ms(since))
+        wanted = self._seen(_Wanted(name, tenant, error, group), _since_ms(since))
         jobs = [(store, seen.id, seen.body) async for store, _, seen in wanted]
         if dry_run:
             return Replayed(len(jobs), dry_run=True)
@@ -177,8 +182,8 @@ class DeadLetters:
     ) -> AsyncIterator[Replayed]:
         """Put matching dead letters back, newest first, and yield what each step of up to ``step`` (100) of them did.
 
-        Whoever iterates sets the pace and may stop; what was put back stays so. until: what died later is left alone.
-        group: the ``key`` of a `DeadGroup`.
+        Whoever iterates sets the pace and may stop; what was put back stays so, the next call goes on with the rest.
+        until: what died later is left alone. group: the ``key`` of a `DeadGroup`.
         """
         waiting: list[tuple[Store, str, bytes]] = []
         async for store, _, seen in self._seen(_Wanted(name, group=group), 0, _until(until)):
@@ -224,10 +229,12 @@ class DeadLetters:
         self, wanted: _Wanted, since_ms: int, begin: str = ""
     ) -> AsyncIterator[tuple[Store, DeadLetter, Seen]]:
         for store in await self._home.stores():
-            cursor = begin
-            while True:
-                page = await inspector.dead(store, cursor, PAGE, since_ms=since_ms)
-                for seen in page.jobs:
+            cursor, first_ms, left = await deaths.span(store, wanted.group, begin)
+            while left:
+                page = await inspector.dead(store, cursor, PAGE, since_ms=max(since_ms, first_ms))
+                mine = [seen for seen in page.jobs if wanted.group in {None, fingerprint.key(seen.label)}]
+                left -= len(mine)
+                for seen in mine:
                     letter = _letter(self._home.name, seen)
                     if wanted.passes(letter):
                         yield store, letter, seen
@@ -251,12 +258,6 @@ async def _put_back(jobs: Sequence[tuple[Store, str, bytes]], waits: Sequence[in
     answers = await desk.replay(jobs[0][0], items)
     refused += [item[0] for item, answer in zip(items, answers, strict=True) if answer == "l"]
     return Replayed(answers.count("a"), refused)
-
-
-def group_of(letter: DeadLetter) -> str:
-    """Return the key of the group of a dead letter."""
-    last = letter.errors[-1] if letter.errors else None
-    return fingerprint.key(letter.name, last.type if last else letter.reason, last.message if last else "")
 
 
 def _until(when: datetime | None) -> str:
@@ -286,6 +287,7 @@ def _letter(queue: str, seen: Seen) -> DeadLetter:
         tenant=info.tenant,
         worker=seen.consumer,
         priority=Priority.NORMAL if info.priority is None else info.priority,
+        group=fingerprint.key(seen.label),
     )
 
 

@@ -135,6 +135,9 @@ async def _mended(audit: Audit, found: Sequence[Seen]) -> list[bool]:
     if found[0].damage.mend == "slots":
         await audit.mend_slots()
         return [True] * len(found)
+    if found[0].damage.mend == "deaths":
+        await audit.recount()
+        return [True]
     return await audit.mend(found)
 
 

@@ -133,6 +133,21 @@ def test_dead_letters_are_listed_and_replayed(shell: Shell, deaths: list[str]) -
     assert shell.run("dlq", "replay", deaths[0], code=1).stdout == "0 dead letters replayed\n"
 
 
+def test_dead_letters_are_grouped_by_what_they_died_of(shell: Shell, deaths: list[str]) -> None:
+    found = shell.json("dlq", "groups")
+    [group] = found["groups"]
+    assert (found["dead"], group["count"], group["newest_id"]) == (3, 3, deaths[-1])
+    assert "shares" not in group, "they are of payloads"
+    told = shell.run("dlq", "groups").stdout
+    assert group["key"] in told
+    assert group["message"] in told
+    wanted = ("--all", "--group", group["key"])
+    assert shell.json("dlq", "replay", *wanted, "--dry-run") == {"matched": 3, "dry_run": True}
+    assert shell.json("dlq", "list", "--group", "0" * 12)["dead"] == []
+    assert shell.json("dlq", "purge", *wanted, "--yes")["done"] == 3
+    assert shell.run("dlq", "groups").stderr == "no dead letters\n"
+
+
 def test_dead_letters_are_purged(shell: Shell, deaths: list[str]) -> None:
     assert shell.json("dlq", "purge", "--all", "--older-than", "1h", "--yes")["done"] == 0
     assert shell.run("dlq", "purge", "--all", "--tenant", "acme", "--dry-run").stdout == "would purge 2 dead letters\n"

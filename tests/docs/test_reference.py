@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamq import Arg, Dedup, Priority, Queue, RateLimit, Scheduler, Worker
+from streamq._store.deaths import recount
 from streamq.errors import JobDead
 from tests.servers import KINDS, ServerKind, StartServer
 
@@ -79,6 +80,8 @@ async def test_listed_permissions_are_enough(kind: ServerKind, fresh_server: Sta
             await operating.jobs(state)
         assert len(await operating.workers()) <= 1
         assert [one.id async for one in operating.dlq.list()] == [unlucky.id]
+        await recount((await operating.stores())[0])
+        assert [one.newest_id for one in (await operating.dead_groups()).groups] == [unlucky.id]
         await operating.dlq.replay(unlucky.id)
         handle = await operating.job(unlucky.id)
         assert handle is not None

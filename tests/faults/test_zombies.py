@@ -98,7 +98,7 @@ SETTLEMENTS = {
     "complete": Item(b"c", b"", b"", COMPLETE),
     "complete with a result": Item(b"C", b"", b"", COMPLETE, b"record"),
     "retry": Item(b"r", b"", b"", ("+0", 2, wire.encode(Envelope("plain")), "retried")),
-    "bury": Item(b"b", b"", b"", ("because", wire.encode(Envelope("plain")), 1), b"record"),
+    "bury": Item(b"b", b"", b"", ("because", wire.encode(Envelope("plain")), 1, b"plain\0Error\0"), b"record"),
     "end": Item(b"e", b"", b"", ("cancelled",), b"record"),
     "release": Item(b"u", b"", b""),
     "park": Item(b"p", b"", b"", (2, b"other")),

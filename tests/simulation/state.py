@@ -17,7 +17,7 @@ from tests.store import lined
 from tests.store.lined import Lines
 from tests.store.snapshot import LETTERS, Entry, Snapshot, text
 
-JOBS: Final = frozenset({"i", *(f"l{lane}" for lane in range(5)), "t", "d", "b", "p", "x", "xi", "w", "wd", "c"})
+JOBS: Final = frozenset({"i", *(f"l{lane}" for lane in range(5)), "t", "d", "b", "p", "x", "xi", "xd", "w", "wd", "c"})
 """Keys that say where jobs are."""
 
 FLOW: Final = frozenset({"f", "fl", *(f"f{lane}" for lane in range(5)), "fp", "fg", "fc", "fk", "fd", "fr", "fo"})
@@ -176,6 +176,7 @@ class State:
             parked=tuple(text(one) for one, _ in self.scored("p")),
             dead=dead,
             dead_index=self.texts("xi"),
+            deaths=self.hash("xd"),
             window=tuple(text(one) for one in self._raw.get("w") or ()),
             details=self.texts("wd"),
             waiters={},

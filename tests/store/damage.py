@@ -321,8 +321,15 @@ case("waiting jobs that are not there", lambda s: s.gate("g:x", waiting=7), {"wa
 case("parked lines that are not there", lambda s: s.gate("h.a", parked=4), {"gate-count": 1})
 case("line that goes first", lambda s: s.gate("h.a", envoy="nobody"), {"gate-stuck": 1})
 case("index of a dead letter", lambda s: s.do("HDEL", s.keys.dead_index, "x1"), {"letter-unindexed": 1}, {"x1": "dead"})
-case("dead letter", lambda s: s.do("XTRIM", s.keys.dead, "MAXLEN", 0), {"letter-missing": 1}, {}, ("x1",))
-case("two dead letters", _second_letter, {"letter-unindexed": 1}, {"x1": "dead"})
+case(
+    "dead letter",
+    lambda s: s.do("XTRIM", s.keys.dead, "MAXLEN", 0),
+    {"letter-missing": 1, "deaths-count": 1},
+    {},
+    ("x1",),
+)
+case("two dead letters", _second_letter, {"letter-unindexed": 1, "deaths-count": 1}, {"x1": "dead"})
+case("counts of what letters died of", lambda s: s.do("DEL", s.keys.deaths), {"deaths-count": 1}, {"x1": "dead"})
 case("mark of nobody", lambda s: s.do("HSET", s.keys.cancels, "ghost", "1"), {"mark-stray": 1, "cancels-count": 1})
 case("number of marks", lambda s: s.do("HSET", s.keys.meta, "cancels", 5), {"cancels-count": 1})
 case("number of the released", lambda s: s.do("HDEL", s.keys.meta, "released"), {"released-count": 1})

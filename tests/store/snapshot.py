@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import msgspec
 import redis
 
 from streamq._core.report import plain
@@ -20,10 +21,12 @@ NUL = "\0"
 
 FOR_EVER = frozenset(
     {"m", "i", *(f"l{lane}" for lane in range(5)), "t", "d", "b", "p", "x", "xi", "w", "wd", "wt", "c", "wk", "wb"}
-    | {"bell", "s", "ss", "st", "fb", "n", "ev", "al"}
+    | {"xd", "bell", "s", "ss", "st", "fb", "n", "ev", "al"}
     | lined.NAMES
 )
 """The keys of the catalogue that need no TTL: bounded by something else, as the catalogue says."""
+
+_DEATHS = msgspec.msgpack.Decoder(tuple[int, int, int, msgspec.Raw])
 
 MORTAL = ("r:", "e:", "k:", "n:")
 """The keys that must have one."""
@@ -68,6 +71,7 @@ class Snapshot:
     foreign: Sequence[str]
     lines: Lines = field(default_factory=Lines)
     rows: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    deaths: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     counters: Mapping[str, Mapping[int, int]] = field(default_factory=dict[str, Mapping[int, int]])
     minutes: Mapping[str, Mapping[str, Mapping[int, int]]] = field(
         default_factory=dict[str, Mapping[str, Mapping[int, int]]]
@@ -156,6 +160,7 @@ def take(server: Server, keys: Keys) -> Snapshot:
         foreign=tuple(sorted(name for name in found if name not in FOR_EVER and not name.startswith(MORTAL))),
         lines=lined.take(server, keys, rows) if lined.NAMES & set(found) else Lines(),
         rows=rows,
+        deaths=pairs(server.command("HGETALL", keys.deaths)),
         counters=slots(server, keys.counters),
         minutes={name: slots(server, keys.base + name.encode()) for name in found if name.startswith("n:")},
     )
@@ -231,6 +236,7 @@ def check(server: Server, keys: Keys, now: Snapshot | None = None) -> Snapshot:
     buried = {entry: text(fields["j"]) for entry, fields in now.dead.items()}
     assert {job: entry for entry, job in buried.items()} == now.dead_index, "dead letters and their index"
     assert not now.dead_index.keys() & now.index.keys(), "dead and alive"
+    _check_deaths(now)
     assert set(now.window) == now.details.keys(), "window and its details"
     assert not now.cancels or set(now.cancels) <= now.index.keys(), f"marks of settled jobs: {now.cancels}"
     assert len(now.cancels) == int(now.meta.get("cancels", 0)), "marks and their number"
@@ -243,6 +249,24 @@ def check(server: Server, keys: Keys, now: Snapshot | None = None) -> Snapshot:
             ttls = [server.command("PTTL", keys.base + suffix.encode() + name.encode()) for suffix in suffixes]
             assert max(ttls) > 0, f"{kind}{name} lives for ever"
     return now
+
+
+def died_of(now: Snapshot) -> dict[str, int]:
+    """How many dead letters count under each label, by what the server keeps."""
+    assert "#" not in now.deaths, "nobody ended the count that was begun"
+    return {label: _DEATHS.decode(row)[0] for label, row in now.deaths.items()}
+
+
+def _check_deaths(now: Snapshot) -> None:
+    """What letters died of is counted exactly, since not later than the first of them, up to the newest."""
+    times: dict[str, list[int]] = {}
+    for entry, fields in now.dead.items():
+        label = fields.get("g", b"")
+        times.setdefault(text(label) if len(label) > 1 else "other", []).append(int(entry.split("-")[0]))
+    assert died_of(now) == {label: len(some) for label, some in times.items()}, "what letters died of"
+    for what, some in times.items():
+        _, first, newest, _ = _DEATHS.decode(now.deaths[what])
+        assert first <= min(some) <= max(some) <= newest, f"when those of {what!r} died"
 
 
 def _check_lines(now: Snapshot) -> None:

@@ -289,9 +289,10 @@ def retried(job: Taken, when: str = "+60000", lane: int = 2, counter: str = "ret
     return Item(b"r", job.id, job.token, (when, lane, b"again:" + job.id, counter))
 
 
-def buried(job: Taken, reason: str = "attempts exhausted", *, failed: bool = True) -> Item:
-    """To the dead letters."""
-    return Item(b"b", job.id, job.token, (reason, b"dead:" + job.id, int(failed)), b"record:" + job.id)
+def buried(job: Taken, reason: str = "attempts exhausted", *, failed: bool = True, label: bytes = b"") -> Item:
+    """To the dead letters; of one of five errors, by the id, if no label is given."""
+    label = label or b"send\0Error%d\0no" % (sum(job.id) % 5)
+    return Item(b"b", job.id, job.token, (reason, b"dead:" + job.id, int(failed), label), b"record:" + job.id)
 
 
 def ended(job: Taken, state: str = "cancelled") -> Item:
@@ -309,9 +310,9 @@ def parked(job: Taken, name: str = "send", lane: int = 2) -> Item:
     return Item(b"p", job.id, job.token, (lane, name))
 
 
-def raw(job: Taken, reason: str = "not a job") -> Item:
+def raw(job: Taken, reason: str = "not a job", *, label: bytes = b"?\0not a job\0") -> Item:
     """No job of ours."""
-    return Item(b"x", job.id, job.token, (reason,))
+    return Item(b"x", job.id, job.token, (reason, label))
 
 
 def valued(job: Taken) -> Item:

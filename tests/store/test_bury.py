@@ -1,6 +1,7 @@
 """settle/bury: to the dead letters, jobs and entries that are none."""
 
 from streamq._store import desk
+from streamq._store.deaths import recount
 from tests.store.snapshot import counter, only
 from tests.store.stage import Stage, body_of, buried, raw
 
@@ -8,10 +9,11 @@ from tests.store.stage import Stage, body_of, buried, raw
 async def test_a_dead_letter_is_written_with_the_ack(stage: Stage) -> None:
     await stage.enqueue("a")
     hand = stage.hand("w7")
-    assert await hand.settle(buried(await hand.one(), "fatal: broken")) == "a"
+    item = buried(await hand.one(), "fatal: broken", label=b"send\0OSError\0away")
+    assert await hand.settle(item) == "a"
     now = stage.look()
     letter = only(list(now.dead.values()))
-    assert letter == {"j": b"a", "d": b"dead:a", "r": b"fatal: broken", "w": b"w7"}
+    assert letter == {"j": b"a", "d": b"dead:a", "r": b"fatal: broken", "w": b"w7", "g": b"send\0OSError\0away"}
     assert now.place("a") == "dead"
     assert now.records == {"a": b"record:a"}
     assert (counter(now, "dead"), counter(now, "failed")) == (1, 1)
@@ -74,6 +76,7 @@ async def test_a_dead_job_is_never_buried_twice(stage: Stage) -> None:
     entry = stage.server.command("XADD", stage.keys.dead, "*", "j", "a", "d", "old", "r", "old")
     stage.server.command("HSET", stage.keys.dead_index, "a", entry)
     assert await hand.settle(buried(job)) == "a"
+    await recount(stage.store)
     now = stage.look()
     assert list(now.dead) == [entry.decode()]
     assert counter(now, "dead") == 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamq._store import desk
+from streamq._store import deaths, desk
 from streamq.errors import ServerUnfit
 from tests.store.stage import ODD_IDS, Stage, buried
 
@@ -47,6 +47,7 @@ async def test_by_age(stage: Stage) -> None:
     for (_, fields), at in zip(entries, (now_ms - 3_600_000, now_ms), strict=True):
         entry = stage.server.command("XADD", stage.keys.dead, f"{at}-1", *fields)
         stage.server.command("HSET", stage.keys.dead_index, fields[1], entry)
+    await deaths.recount(stage.store)
     assert await desk.purge(stage.store, before_ms=now_ms - 3_600_000) == 0
     assert await desk.purge(stage.store, before_ms=now_ms - 60_000) == 1
     assert set(stage.look().dead_index) == {"young"}
@@ -76,11 +77,11 @@ async def test_odd_ids(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("ids", [["a"], []])
-@pytest.mark.parametrize("spoilt", ["dead", "dead_index"])
+@pytest.mark.parametrize("spoilt", ["dead", "dead_index", "deaths"])
 async def test_a_key_of_another_type_stops_it_before_any_write(stage: Stage, spoilt: str, ids: list[str]) -> None:
     await bury(stage, "a")
     stage.spoil(getattr(stage.keys, spoilt))
-    names = (b"x", b"xi")
+    names = (b"x", b"xi", b"xd")
     dump = {name: stage.server.command("DUMP", stage.keys.base + name) for name in names}
     with pytest.raises(ServerUnfit, match="another type"):
         await desk.purge(stage.store, keep=0, ids=ids)

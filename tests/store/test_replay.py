@@ -86,13 +86,13 @@ async def test_another_protocol_is_refused(stage: Stage) -> None:
     assert stage.look() == before
 
 
-@pytest.mark.parametrize("spoilt", ["lane", "dead", "dead_index", "index", "bell", "delayed", "bodies"])
+@pytest.mark.parametrize("spoilt", ["lane", "dead", "dead_index", "deaths", "index", "bell", "delayed", "bodies"])
 async def test_a_key_of_another_type_stops_it_before_any_write(stage: Stage, spoilt: str) -> None:
     keys = stage.keys
     await bury(stage, "a", "b", "c")
     key: bytes = keys.lanes[4] if spoilt == "lane" else getattr(keys, spoilt)
     stage.spoil(key)
-    names = (b"m", b"i", b"l2", b"d", b"b", b"x", b"xi", b"r:a")
+    names = (b"m", b"i", b"l2", b"d", b"b", b"x", b"xi", b"xd", b"r:a")
     dump = {name: stage.server.command("DUMP", keys.base + name) for name in names}
     jobs = [("a", 2, "0", b"1"), ("b", 2, "+500", b"2"), ("c", 4, "0", b"3")]
     with pytest.raises(ServerUnfit, match="another type"):

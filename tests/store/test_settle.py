@@ -196,6 +196,7 @@ async def test_five_hundred_retries_at_once(stage: Stage) -> None:
         ("bodies", retried),
         ("dead", buried),
         ("dead_index", buried),
+        ("deaths", buried),
         ("parked", parked),
         ("bodies", parked),
         ("waiters", completed),

@@ -147,3 +147,39 @@ async def test_what_is_not_said_clearly_does_nothing(
     answer = await api.post(f"/api/queues/q/dead/{verb}", json=body)
     assert answer.status_code == 422
     assert await dead.dlq.count() == 5
+
+
+async def test_groups_are_told_exactly_and_replayed_and_purged_by_their_key(
+    dead: Queue, api: httpx.AsyncClient
+) -> None:
+    found = (await api.get("/api/queues/q/dead-groups")).json()
+    assert sum(one["count"] for one in found["groups"]) == found["total"] == 5
+    assert found["exact"]
+    [sms] = [one for one in found["groups"] if one["name"] == "sms"]
+    assert (sms["type"], sms["message"], sms["count"]) == ("streamq.Fatal", "N slow down", 2)
+
+    body = {"group": sms["key"], "dry_run": True}
+    assert (await api.post("/api/queues/q/dead/replay", json=body)).json()["replayed"] == 2
+    assert (await api.post("/api/queues/q/dead/purge", json=body)).json() == {"purged": 2, "dry_run": True}
+    assert (await api.post(f"/api/queues/q/dead/{sms['newest_id']}/replay")).status_code == 200
+    assert (await counted(api))[sms["key"]] == 1
+
+    done = (await api.post("/api/queues/q/dead/purge", json={"group": sms["key"]})).json()
+    assert done == {"purged": 1, "dry_run": False}
+    left = await counted(api)
+    assert sms["key"] not in left
+    for key, number in left.items():
+        assert (await api.post("/api/queues/q/dead/replay", json={"group": key})).json()["replayed"] == number
+    assert await counted(api) == {}
+    assert await dead.dlq.count() == 0
+
+
+async def counted(api: httpx.AsyncClient) -> dict[str, int]:
+    return {one["key"]: one["count"] for one in (await api.get("/api/queues/q/dead-groups")).json()["groups"]}
+
+
+async def test_a_group_that_is_none_does_nothing(dead: Queue, api: httpx.AsyncClient) -> None:
+    for body in ({"group": "sms"}, {"group": "0" * 12, "ids": ["m0"]}):
+        assert (await api.post("/api/queues/q/dead/replay", json=body)).status_code == 422
+    assert (await api.post("/api/queues/q/dead/purge", json={"group": "0" * 12})).json()["purged"] == 0
+    assert await dead.dlq.count() == 5

@@ -19,6 +19,9 @@ from .show import emit, job_page, masked
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+GROUP = ("key", "name", "type", "message", "count", "first_at", "newest_at", "newest_id")
+"""What is told of a group in JSON: not its shares, which are of payloads."""
+
 
 @click.group()
 def dlq() -> None:
@@ -31,7 +34,8 @@ def filters(command: F) -> F:
     tenant = click.option("--tenant", help="Only of this tenant.")
     since = click.option("--since", type=DURATION, help="Died within this, such as 6h.")
     error = click.option("--error", help="With this text in reason, error type or message.")
-    return name(tenant(since(error(command))))
+    group = click.option("--group", metavar="KEY", help="Only of this group of one error (streamq dlq groups).")
+    return name(tenant(since(error(group(command)))))
 
 
 @dlq.command("list", cls=Command)
@@ -62,6 +66,28 @@ async def list_dead(**options: Any) -> None:
     table(("id", "handler", "runs", "died", "tenant", "why"), rows, right=("runs",))
     if more:
         note(f"there is more: --limit {options['limit'] * 10}")
+
+
+@dlq.command("groups", cls=Command)
+@one_queue
+@printing
+@awaited
+async def list_groups(**options: Any) -> None:
+    """List what dead letters died of and how many, the most frequent first."""
+    async with opened(await one_name(options), options) as queue:
+        found = await queue.dead_groups(most=500)
+    if chosen(options, "as_json"):
+        told = [{name: getattr(one, name) for name in GROUP} for one in found.groups]
+        emit({"queue": queue.name, "dead": found.total, "groups": told})
+        return
+    if not found.groups:
+        note("no dead letters")
+        return
+    rows = [
+        [one.key, f"{one.count:,}", ago(one.newest_at), one.name, " ".join(f"{one.type}: {one.message}".split())]
+        for one in found.groups
+    ]
+    table(("group", "letters", "newest", "handler", "error"), rows, right=("letters",))
 
 
 @dlq.command("show", cls=Command)
@@ -164,7 +190,7 @@ def _age(letter: DeadLetter) -> float:
 
 
 def _filters(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in ("name", "tenant", "since", "error")}
+    return {name: options[name] for name in ("name", "tenant", "since", "error", "group")}
 
 
 def _filtered(options: dict[str, Any]) -> bool:

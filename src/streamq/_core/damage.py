@@ -38,6 +38,7 @@ _KINDS = (
     Kind("waiting-wrong", "a limit that counts other waiting jobs than there are", "counted anew"),
     Kind("letter-missing", "the index of the dead letters names one that is gone", "forgotten"),
     Kind("letter-unindexed", "a dead letter that its index does not name", "indexed; of two the newer"),
+    Kind("deaths-count", "another number of dead letters by what they died of than there are", "counted anew"),
     Kind("dead-alive", "a job that is among the dead letters and unsettled", ""),
     Kind("mark-stray", "a request to stop a job that is over", "removed"),
     Kind("waiter-stray", "somebody waits for a job that is over", "removed"),

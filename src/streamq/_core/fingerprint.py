@@ -6,9 +6,10 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
-import msgspec
+from .envelope import AttemptError
 
 HALF_HOURS = 48
 """Of the history of a group: 24 hours."""
@@ -18,6 +19,12 @@ SHARED = 500
 
 MESSAGE = 300
 """Characters of a message by which letters are told apart."""
+
+PART = 200
+"""Characters of the name of a handler, and of a type, in a label."""
+
+OTHER = b"other"
+"""Label of those that are not told apart: of groups beyond the thousandth (lua/_deaths.lua)."""
 
 _VARIES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+\b"), "ADDRESS"),
@@ -37,9 +44,7 @@ _VARIES: tuple[tuple[re.Pattern[str], str], ...] = (
 class Death(NamedTuple):
     """What of a dead letter decides its group, and what shares are told of. ``fields`` makes arguments by name."""
 
-    name: str
-    type: str
-    message: str
+    label: bytes
     died_ms: int
     id: str
     tenant: str
@@ -47,15 +52,9 @@ class Death(NamedTuple):
     fields: Callable[[], Mapping[str, str]]
 
 
-class Found(msgspec.Struct, frozen=True):
-    """A group as far as it was looked at: newest letter first."""
+class Found(NamedTuple):
+    """What the letters of a group have in common, as far as they were looked at. ``half_hours``: oldest first."""
 
-    key: str
-    name: str
-    type: str
-    message: str
-    count: int
-    first_ms: int
     newest_ms: int
     newest_id: str
     half_hours: tuple[int, ...]
@@ -71,62 +70,65 @@ def plain(message: str) -> str:
     return text
 
 
-def key(name: str, kind: str, message: str) -> str:
-    """Return the key of the group that a letter belongs to; ``message`` as it was."""
-    return _key(name, kind, plain(message))
+def label(name: str, kind: str, message: str) -> bytes:
+    """Return the label under which a dead letter counts: handler, type of the error, what is alike in its message.
+
+    Parts are cut, so that a label has some hundred bytes.
+    """
+    parts = (name[:PART], kind[:PART], plain(message)[: 2 * MESSAGE])
+    return "\0".join(part.replace("\0", " ") for part in parts).encode("utf-8", "replace")
 
 
-def _key(name: str, kind: str, text: str) -> str:
-    data = f"{name}\0{kind}\0{text}".encode("utf-8", "replace")
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest()[:12]
+def died_of(name: str, reason: str, error: AttemptError | None) -> bytes:
+    """Return the label of a job that dies: by its last error, or by the reason if no attempt failed."""
+    if error is not None:
+        return label(name, error.type, error.message)
+    kind, _, rest = reason.partition(": ")
+    return label(name, kind, rest)
+
+
+def parted(one: bytes) -> tuple[str, str, str]:
+    """Return handler, type of the error, and message of a label."""
+    name, _, rest = one.decode("utf-8", "replace").partition("\0")
+    kind, _, text = rest.partition("\0")
+    return name, kind, text
+
+
+@lru_cache(maxsize=1024)
+def key(one: bytes) -> str:
+    """Return the key by which people name the group of a label."""
+    return hashlib.sha1(one, usedforsecurity=False).hexdigest()[:12]
 
 
 class Grouping:
-    """Takes deaths, newest first, and tells their groups."""
+    """Takes deaths, newest first, and tells what those of a group have in common."""
 
     def __init__(self, now_ms: int) -> None:
         self._now = now_ms
-        self._groups: dict[str, _Group] = {}
-        self._plain: dict[tuple[str, str, str], tuple[str, str]] = {}
+        self._groups: dict[bytes, _Group] = {}
 
     def add(self, death: Death) -> None:
-        """Count one."""
-        same = (death.name, death.type, death.message)
-        known = self._plain.get(same)
-        if known is None:
-            text = plain(death.message)
-            known = (_key(death.name, death.type, text), text)
-            if len(self._plain) < 10_000:
-                self._plain[same] = known
-        group = self._groups.get(known[0])
+        """Note one."""
+        group = self._groups.get(death.label)
         if group is None:
-            group = self._groups[known[0]] = _Group(death, known[1])
+            group = self._groups[death.label] = _Group(death)
         group.add(death, self._now)
 
-    def found(self) -> list[Found]:
-        """Return the groups, the largest first, then the newest."""
-        groups = [group.found(name) for name, group in self._groups.items()]
-        return sorted(groups, key=lambda one: (-one.count, -one.newest_ms, one.key))
+    def found(self) -> dict[bytes, Found]:
+        """Return what was found, by label."""
+        return {one: group.found() for one, group in self._groups.items()}
 
 
 class _Group:
-    __slots__ = ("count", "first", "half_hours", "newest", "newest_id", "shared", "shares", "text", "type", "where")
+    __slots__ = ("half_hours", "newest", "shared", "shares")
 
-    def __init__(self, death: Death, text: str) -> None:
-        self.where = death.name
-        self.type = death.type
-        self.text = text
-        self.count = 0
-        self.newest = death.died_ms
-        self.newest_id = death.id
-        self.first = death.died_ms
+    def __init__(self, newest: Death) -> None:
+        self.newest = newest
         self.half_hours = [0] * HALF_HOURS
         self.shares: dict[str, Counter[str]] = {}
         self.shared = 0
 
     def add(self, death: Death, now_ms: int) -> None:
-        self.count += 1
-        self.first = min(self.first, death.died_ms)
         back = max(0, now_ms - death.died_ms) // 1_800_000
         if back < HALF_HOURS:
             self.half_hours[HALF_HOURS - 1 - back] += 1
@@ -136,14 +138,11 @@ class _Group:
                 if value:
                     self.shares.setdefault(name, Counter())[value] += 1
 
-    def found(self, key_: str) -> Found:
+    def found(self) -> Found:
         shares = {
             name: counter.most_common(3) for name, counter in self.shares.items() if self._is_telling(name, counter)
         }
-        return Found(
-            key_, self.where, self.type, self.text, self.count, self.first, self.newest, self.newest_id,
-            tuple(self.half_hours), shares, self.shared,
-        )  # fmt: skip
+        return Found(self.newest.died_ms, self.newest.id, tuple(self.half_hours), shares, self.shared)
 
     def _is_telling(self, name: str, counter: Counter[str]) -> bool:
         """Whether a share says something: tenant and worker do, a payload field when one value is in nearly all."""

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from .._core import envelope as _wire
+from .._core import fingerprint
 from .._core.envelope import AttemptError, Envelope, Record
 from .._core.lifecycle import Bury, End, Failure, JobState, RetryAt, decide, message
 from .._core.steer import Held
@@ -137,7 +138,8 @@ class Settling:
         """Bury an entry that is no job of ours."""
         self._say(logging.ERROR, "job dead", "dead", attempt, reason=reason)
         fact = (attempt.envelope.name or OTHER, None, BURIED, -1, -1)
-        return Item(b"x", attempt.id, attempt.token, (reason,), None, fact)
+        label = fingerprint.died_of("?", reason, None)
+        return Item(b"x", attempt.id, attempt.token, (reason, label), None, fact)
 
     def parked(self, attempt: Attempt, name: str) -> Item:
         """Park a job nobody here can run."""
@@ -168,7 +170,8 @@ class Settling:
             attempts=attempts,
             errors=verdict.envelope.errors,
         )
-        args = (verdict.reason, _wire.encode(verdict.envelope), int(failed))
+        label = fingerprint.died_of(verdict.envelope.name, verdict.reason, last)
+        args = (verdict.reason, _wire.encode(verdict.envelope), int(failed), label)
         fact = self._fact(attempt, DIED if failed else BURIED, record.finished_ms)
         return Item(b"b", attempt.id, attempt.token, args, _wire.encode(record), fact)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .._core.damage import Damage, text
 from .._core.verify import Slots, damages
-from . import things
+from . import deaths, things
 from .scripts import PROTOCOL, script
 from .session import Store
 from .things import PAGE, cut
@@ -69,6 +69,7 @@ class Audit:
         async with aclosing(self._keys()) as found:
             async for seen in found:
                 yield seen
+        yield await self._deaths()
         yield await self._slots()
 
     async def mend(self, found: Sequence[Seen]) -> list[bool]:
@@ -85,6 +86,10 @@ class Audit:
     async def mend_slots(self) -> None:
         """Set what gates count to what is certain."""
         await self._count(1)
+
+    async def recount(self) -> None:
+        """Count anew what the dead letters died of."""
+        await deaths.recount(self._store)
 
     def _judged(self, looked_at: Sequence[bytes], told: Sequence[Sequence[bytes]]) -> list[Seen]:
         seen = [
@@ -117,6 +122,10 @@ class Audit:
 
     async def _is_there(self, name: bytes) -> bool:
         return bool(await self._store.call((b"EXISTS", self._store.keys.base + name)))
+
+    async def _deaths(self) -> list[Seen]:
+        problem = (await deaths.deaths(self._store)).problem
+        return [Seen(b"", b"", Damage("deaths-count", "deaths", b"", problem))] if problem else []
 
     async def _slots(self) -> list[Seen]:
         found: dict[tuple[str, str], Seen] = {}

@@ -91,7 +91,7 @@ async def promote(store: Store, job_ids: Sequence[str]) -> int:
     keys = store.keys
     head = (
         keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index,
-        keys.waiters, keys.cancels, *keys.flow,
+        keys.waiters, keys.cancels, keys.deaths, *keys.flow,
     )  # fmt: skip
     reply, again = await store.call_noting(lines_script("promote").call(head, PROTOCOL, "", len(job_ids), *job_ids))
     return len(job_ids) if again else int(reply[1])
@@ -105,7 +105,7 @@ async def replay(store: Store, jobs: Sequence[tuple[str, int, str, bytes]]) -> s
     keys = store.keys
     head = [
         keys.meta, keys.index, *keys.lanes, keys.delayed, keys.bodies, keys.dead, keys.dead_index, keys.bell,
-        *keys.flow, *(keys.record(job[0]) for job in jobs),
+        keys.deaths, *keys.flow, *(keys.record(job[0]) for job in jobs),
     ]  # fmt: skip
     flat = [part for job in jobs for part in job]
     reply, again = await store.call_noting(script("replay").call(head, PROTOCOL, keys.control, *flat))
@@ -128,7 +128,7 @@ async def reprioritise(store: Store, jobs: Sequence[tuple[str, int, bytes, bytes
 async def purge(store: Store, *, before_ms: int = 0, keep: int = -1, limit: int = 100, ids: Sequence[str] = ()) -> int:
     """Forget dead letters by id, or the oldest by age and number; returns how many."""
     keys = store.keys
-    command = script("purge").call((keys.dead, keys.dead_index), before_ms, keep, limit, *ids)
+    command = script("purge").call((keys.dead, keys.dead_index, keys.deaths), before_ms, keep, limit, *ids)
     reply, again = await store.call_noting(command)
     return len(ids) if again and ids else int(reply)
 

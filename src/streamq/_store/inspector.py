@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .._core.fingerprint import OTHER
 from .desk import pairs
 from .keys import registry_key
 from .link import Reply
@@ -17,7 +18,7 @@ from .session import Store
 
 
 class Seen(NamedTuple):
-    """One job in a page. ``place``: waiting, active, delayed, parked, completed, dead."""
+    """One job in a page. ``place``: waiting, active, delayed, parked, completed, dead. ``label``: what it died of."""
 
     id: str
     place: str
@@ -27,6 +28,7 @@ class Seen(NamedTuple):
     consumer: str = ""
     reason: str = ""
     entry: str = ""
+    label: bytes = OTHER
 
 
 class Page(NamedTuple):
@@ -219,6 +221,7 @@ def _seen(entry: bytes, fields: dict[str, bytes], place: str) -> Seen:
         consumer=fields.get("w", b"").decode("utf-8", "replace"),
         reason=fields.get("r", b"").decode("utf-8", "replace"),
         entry=entry.decode(),
+        label=fields.get("g", OTHER),
     )
 
 

@@ -31,8 +31,9 @@ CATALOGUE: tuple[KeyInfo, ...] = (
     KeyInfo("d", "zset", "delayed jobs", "due ms -> job id"),
     KeyInfo("b", "hash", "delayed and parked jobs", "job id -> envelope"),
     KeyInfo("p", "zset", "parked jobs", "name, NUL, job id; in lexical order"),
-    KeyInfo("x", "stream", "keep_dead", "dead letters (j id, d envelope, r reason, w worker)"),
+    KeyInfo("x", "stream", "keep_dead", "dead letters (j id, d envelope, r reason, w worker, g what it died of)"),
     KeyInfo("xi", "hash", "keep_dead", "dead job id -> entry id in x"),
+    KeyInfo("xd", "hash", "keep_dead, 1,000 fields at most", "what they died of -> how many, since when, the newest"),
     KeyInfo("w", "list", "keep_completed", "ids of recently completed jobs, newest first"),
     KeyInfo("wd", "hash", "keep_completed", "completed job id -> finished ms, attempt, duration ms, name"),
     KeyInfo("wt", "hash", "while somebody waits", "job id -> channels of those who wait for its end"),
@@ -81,6 +82,7 @@ class Keys:
         self.parked: bytes = base + b"p"
         self.dead: bytes = base + b"x"
         self.dead_index: bytes = base + b"xi"
+        self.deaths: bytes = base + b"xd"
         self.window: bytes = base + b"w"
         self.window_details: bytes = base + b"wd"
         self.waiters: bytes = base + b"wt"

@@ -17,8 +17,9 @@ _PRELUDE = ("_prelude.lua",)
 _CLAIM = ("_prelude.lua", "_claim.lua")
 _COUNT = (*_PRELUDE, "_tally.lua")
 _ARRIVE = (*_COUNT, "_tally_arrived.lua")
-_SETTLED = (*_COUNT, "_tally_settled.lua")
-_MISSING = ("_missing.lua",)
+_DEATHS = ("_deaths.lua",)
+_SETTLED = (*_COUNT, "_tally_settled.lua", *_DEATHS)
+_MISSING = (*_DEATHS, "_missing.lua")
 _SETTLE = tuple(f"settle/{verb}.lua" for verb in ("complete", "retry", "bury", "finish", "release", "park"))
 
 
@@ -40,7 +41,9 @@ VERBS: dict[str, tuple[str, ...]] = {
     "reconcile": _CLAIM,
     "promote": _PRELUDE + _MISSING,
     "look": _PRELUDE,
-    "purge": _PRELUDE,
+    "purge": _PRELUDE + _DEATHS,
+    "deaths": _PRELUDE,
+    "recount": _PRELUDE + _DEATHS,
     "clean": _PRELUDE,
     "pause": _PRELUDE,
     "counts": _PRELUDE,
@@ -63,7 +66,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "promote": _PRELUDE + _MISSING + _FLOW,
     "unpark": _PRELUDE + _MISSING + _FLOW,
     "cancel": _COUNT + _FLOW,
-    "replay": _PRELUDE + _FLOW,
+    "replay": _PRELUDE + _DEATHS + _FLOW,
     "reprioritise": _PRELUDE + _FLOW,
     "limit": (*_PRELUDE, *_FLOW, *_flow("limits")),
     "breaker": _PRELUDE + _FLOW,

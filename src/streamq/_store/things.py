@@ -94,7 +94,7 @@ async def ask(store: Store, verb: str, things: Sequence[bytes], *args: bytes | s
     keys = store.keys
     head = (
         keys.meta, keys.index, *keys.lanes, keys.taken, keys.delayed, keys.parked, keys.dead, keys.dead_index,
-        keys.waiters, keys.workers, keys.beats, keys.window, keys.window_details, *keys.flow,
+        keys.waiters, keys.workers, keys.beats, keys.window, keys.window_details, keys.deaths, *keys.flow,
         *(_own_key(store, thing) for thing in things if thing[:1] in b"irek"),
     )  # fmt: skip
     return await store.call(script(verb).call(head, PROTOCOL, SILENT_MS, *args))

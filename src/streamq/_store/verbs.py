@@ -94,10 +94,10 @@ class WorkerVerbs:
         )  # fmt: skip
         self._promote = (
             keys.meta, keys.index, *lanes, keys.delayed, keys.bodies, keys.bell, keys.dead, keys.dead_index,
-            keys.waiters, keys.cancels,
+            keys.waiters, keys.cancels, keys.deaths,
         )  # fmt: skip
         self._own = (keys.index, *lanes, keys.taken)
-        self._take = (*self._fetch, keys.dead, keys.dead_index, keys.waiters, *keys.flow)
+        self._take = (*self._fetch, keys.dead, keys.dead_index, keys.waiters, keys.deaths, *keys.flow)
 
     def fetch(self, want: int, order: bytes = b"01234") -> Command:
         """Take up to ``want`` jobs, lanes in ``order`` (fetch.lua; made by `LaneOrder`)."""
@@ -115,7 +115,7 @@ class WorkerVerbs:
         settings = self._settings
         records = [keys.record(item.id) for item in items if item.record is not None]
         now = self._now_ms()
-        head = [*self._settle, keys.minutes(now)]
+        head = [*self._settle, keys.minutes(now), keys.deaths]
         args: list[bytes | str | int] = [
             _PROTOCOL, seq, MEMO_MS, self.consumer, settings.window, keys.control, keys.done, settings.result_ms,
             len(items), *tally.settled([item.fact for item in items], minute_of(now)),
@@ -149,7 +149,7 @@ class WorkerVerbs:
         keys = self.keys
         head = (
             keys.meta, keys.index, keys.taken, keys.bodies, keys.parked, keys.dead, keys.dead_index, keys.waiters,
-            *keys.flow,
+            keys.deaths, *keys.flow,
         )  # fmt: skip
         return script("unpark").call(head, _PROTOCOL, self.consumer, want, *names)
 
@@ -168,7 +168,8 @@ class WorkerVerbs:
 
     def purge_dead(self, before_ms: int, keep: int) -> Command:
         """Forget the oldest dead letters by age and number (-1: any number); 100 a call."""
-        return script("purge").call((self.keys.dead, self.keys.dead_index), before_ms, keep, 100)
+        keys = self.keys
+        return script("purge").call((keys.dead, keys.dead_index, keys.deaths), before_ms, keep, 100)
 
     def leave(self) -> Command:
         """Take our traces away, if we hold nothing."""

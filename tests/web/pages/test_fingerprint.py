@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from streamq import Queue, Worker
 from streamq._core import fingerprint
+from streamq._core.envelope import AttemptError
 from streamq._core.fingerprint import Death, Grouping
 from tests.worker.helpers import MakeQueue, until
 
@@ -27,20 +28,38 @@ NOW = 1_763_554_160_000
     ],
 )
 def test_what_varies_makes_no_other_group(one: str, other: str) -> None:
-    assert fingerprint.key("h", "E", one) == fingerprint.key("h", "E", other)
+    assert fingerprint.label("h", "E", one) == fingerprint.label("h", "E", other)
 
 
 def test_handler_type_and_words_make_another_group() -> None:
     keys = {
-        fingerprint.key(*one)
+        fingerprint.key(fingerprint.label(*one))
         for one in [("h", "E", "no"), ("g", "E", "no"), ("h", "F", "no"), ("h", "E", "yes"), ("hE", "", "no")]
     }
     assert len(keys) == 5
 
 
 @given(st.text())
-def test_any_message_has_a_key_at_once(message: str) -> None:
-    assert len(fingerprint.key("h", "E", message)) == 12
+def test_any_message_has_a_label_of_some_bytes_at_once(message: str) -> None:
+    label = fingerprint.label("h", "E", message)
+    name, kind, text = fingerprint.parted(label)
+    assert (name, kind, len(text) <= 2 * fingerprint.MESSAGE) == ("h", "E", True)
+    assert len(fingerprint.key(label)) == 12
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_label_can_be_taken_apart_and_is_no_mark_of_the_server(name: str, kind: str, message: str) -> None:
+    label = fingerprint.label(name, kind, message)
+    assert fingerprint.label(*fingerprint.parted(label)).count(b"\0") == 2
+    assert label not in {fingerprint.OTHER, b"#", b""}
+    assert len(label) <= 4 * (2 * fingerprint.PART + 2 * fingerprint.MESSAGE) + 2
+
+
+def test_a_label_is_made_of_the_last_error_or_of_the_reason() -> None:
+    error = AttemptError(3, "OSError", "no answer within 30 s", "", 0, 0)
+    assert fingerprint.died_of("send", "attempts exhausted", error) == b"send\0OSError\0no answer within N s"
+    assert fingerprint.died_of("send", "deadline passed", None) == b"send\0deadline passed\0"
+    assert fingerprint.died_of("?", "undecodable envelope: byte 17", None) == b"?\0undecodable envelope\0byte N"
 
 
 @pytest.mark.parametrize("hostile", ["'" * 5000, "a@" * 3000, "1," * 4000, "x:" * 4000, "0x" * 4000, "a-" * 4000])
@@ -49,21 +68,22 @@ def test_a_hostile_message_takes_no_time(hostile: str) -> None:
 
 
 def death(number: int, message: str = "no answer within 1 s", **fields: str) -> Death:
-    return Death("send", "Timeout", message, NOW - number * 60_000, f"j{number}", "acme", "w:1", lambda: fields)
+    label = fingerprint.label("send", "Timeout", message)
+    return Death(label, NOW - number * 60_000, f"j{number}", "acme", "w:1", lambda: fields)
 
 
-def test_groups_know_count_first_newest_and_the_last_day() -> None:
+def test_groups_know_the_newest_the_last_day_and_what_is_shared() -> None:
     grouping = Grouping(NOW)
     for number in range(90):
         grouping.add(death(number, f"no answer within {number} s", **{"payload.channel": "sms"}))
-    grouping.add(Death("send", "Other", "x", NOW - 200_000_000, "old", "", "", dict))
-    first, second = grouping.found()
-    assert (first.count, first.newest_id, first.newest_ms - first.first_ms) == (90, "j0", 89 * 60_000)
-    assert first.message == "no answer within N s"
+    grouping.add(Death(b"send\0Other\0x", NOW - 200_000_000, "old", "", "", dict))
+    found = grouping.found()
+    first, second = found[b"send\0Timeout\0no answer within N s"], found[b"send\0Other\0x"]
+    assert (first.newest_ms, first.newest_id, first.shared) == (NOW, "j0", 90)
     assert first.half_hours[-3:] == (30, 30, 30)
     assert sum(first.half_hours) == 90
     assert first.shares == {"tenant": [("acme", 90)], "worker": [("w:1", 90)], "payload.channel": [("sms", 90)]}
-    assert (second.count, sum(second.half_hours), second.shares) == (1, 0, {})
+    assert (second.newest_id, sum(second.half_hours), second.shares) == ("old", 0, {})
 
 
 # -- on a server ------------------------------------------------------------------------------------
@@ -99,14 +119,48 @@ async def test_a_queue_tells_its_dead_letters_by_error(make_queue: MakeQueue) ->
     assert found.groups[0].shares["payload.channel"] == [("sms", 20)]
 
 
-async def test_a_look_that_does_not_come_to_the_end_says_so(make_queue: MakeQueue) -> None:
+async def test_counts_are_exact_however_short_the_look(make_queue: MakeQueue) -> None:
     queue = make_queue()
     await killed(queue, 30)
 
     found = await queue.dead_groups(most=10)
 
-    assert (found.looked_at, found.total, found.whole) == (10, 30, False)
-    assert sum(one.count for one in found.groups) == 10
+    assert (found.looked_at, found.total, found.whole, found.exact) == (10, 30, False, True)
+    assert [one.count for one in found.groups] == [20, 10]
+    assert sum(one.shared for one in found.groups) == 10
+
+
+async def test_a_group_that_was_not_met_knows_its_newest_while_it_is_dead(make_queue: MakeQueue) -> None:
+    queue = make_queue()
+    await killed(queue, 30)
+    newest = {one.type: one.newest_id for one in (await queue.dead_groups()).groups}
+    await queue.dlq.purge(newest["ValueError"])
+
+    found = await queue.dead_groups(most=1)
+
+    met = {one.type: (one.count, one.newest_id, one.shared) for one in found.groups}
+    if met["OSError"][2]:
+        assert met == {"OSError": (20, newest["OSError"], 1), "ValueError": (9, "", 0)}
+    else:
+        letters = [one.id async for one in queue.dlq.list()]
+        assert met == {"OSError": (20, newest["OSError"], 0), "ValueError": (9, letters[0], 1)}
+
+
+async def test_letters_of_a_group_are_listed_and_read_no_further_than_its_first(make_queue: MakeQueue) -> None:
+    queue = make_queue()
+    await killed(queue, 30)
+    found = {one.type: one for one in (await queue.dead_groups()).groups}
+
+    listed = [one async for one in queue.dlq.list(group=found["OSError"].key)]
+
+    assert {one.errors[-1].type for one in listed} == {"OSError"}
+    assert {one.group for one in listed} == {found["OSError"].key}
+    assert len(listed) == 20
+    assert (await queue.dlq.replay_all(group=found["ValueError"].key, dry_run=True)).replayed == 10
+    assert [one async for one in queue.dlq.list(group="0" * 12)] == []
+    letter = await queue.dlq.get(listed[0].id)
+    assert letter is not None
+    assert letter.group == listed[0].group
 
 
 async def test_one_group_is_replayed_and_what_died_later_is_left_alone(make_queue: MakeQueue) -> None:

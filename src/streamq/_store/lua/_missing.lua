@@ -10,9 +10,9 @@ end
 
 -- Without its envelope it is told as a dead letter. Nobody waits for it or asks it to stop any more: who waits looks
 -- again within two seconds. From a key of another type nothing is taken, for an error here would come after writes.
-local function bury_missing(id, meta, index, dead, dead_index, waiters, cancels)
+local function bury_missing(id, meta, index, dead, dead_index, waiters, cancels, died_of)
   if redis.call('HEXISTS', dead_index, id) == 0 then
-    redis.call('HSET', dead_index, id, redis.call('XADD', dead, '*', 'j', id, 'd', '', 'r', 'body missing'))
+    add_letter(dead, dead_index, died_of, id, '', 'body missing')
     redis.call('HINCRBY', meta, 'dead', 1)
   end
   redis.call('HDEL', index, id)

@@ -1,6 +1,7 @@
 -- promote: moves due jobs from the delayed to their lanes; with ids given, those, due or not.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 delayed zset; 9 bodies hash; 10 bell list; 11 dead stream;
---   12 dead index hash; 13 waiters hash; 14 cancels hash; then in the build for lines the keys of flow control
+--   12 dead index hash; 13 waiters hash; 14 cancels hash; 15 deaths hash; then in the build for lines the keys of flow
+--   control
 -- ARGV: 1 protocol; 2 consumer (turn taker; '' takes none); 3 limit (1-500); 4.. ids to promote now
 -- Reply: {now ms, promoted, next due ms or -1, turn holder, jobs left because they belong into lines (the plain build
 --   does not know of them: call the other)}. An ordered line that is held for the backoff of a job given by id goes on.
@@ -10,7 +11,7 @@ local meta, index, delayed, bodies, bell = KEYS[1], KEYS[2], KEYS[8], KEYS[9], K
 local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'turn', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
-if flow then flow.open(15, meta, m[4]) end
+if flow then flow.open(16, meta, m[4]) end
 local now, by_hand = now_ms(), #ARGV > 3
 local ids = {}
 if by_hand then
@@ -56,7 +57,7 @@ if #ids > 0 then
       places[#places + 1] = lane .. entry .. ':0'
       promoted = promoted + 1
     elseif is_delayed or not (row or body or by_hand) then
-      bury_missing(id, meta, index, KEYS[11], KEYS[12], KEYS[13], KEYS[14])
+      bury_missing(id, meta, index, KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15])
     end
     if (is_delayed or not by_hand) and not (in_line and not flow) then gone[#gone + 1] = id end
     -- What is parked or in a line, and among the delayed by a foreign hand, keeps its envelope.

@@ -1,7 +1,7 @@
 -- recover: mends things that verify told of, each if its facts are still the same.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 delayed zset; 10 parked zset; 11 dead stream;
---   12 dead index hash; 13 waiters hash; 14 workers hash; 15 beats zset; 16 window list; 17 window hash; then the keys
---   of flow control; then strings, one per thing that needs one (its record, or itself), in order
+--   12 dead index hash; 13 waiters hash; 14 workers hash; 15 beats zset; 16 window list; 17 window hash; 18 deaths
+--   hash; then the keys of flow control; then strings, one per thing that needs one (its record, or itself), in order
 -- ARGV: 1 protocol; 2 ms after which a silent worker counts as gone; 3 lifetime ms for keys that have none; then per
 --   thing (50 at most): the thing, the digest of its facts, what to do
 -- Reply: string, one letter per thing: a mended, m moved on (look again). Errors: SQVERSION. Replay: what is mended has
@@ -10,7 +10,7 @@
 local m = redis.call('HMGET', KEYS[1], PROTOCOL_FIELD, 'paused', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
-flow.open(18, KEYS[1], m[3])
+flow.open(19, KEYS[1], m[3])
 
 function mend.undelay(id) redis.call('ZREM', delayed, id) end
 function mend.unbody(id) redis.call('HDEL', K.bodies, id) end
@@ -53,7 +53,7 @@ function mend.group()
   woke = true
 end
 
-local next_key, answers = 18 + flow.KEYS, {}
+local next_key, answers = 19 + flow.KEYS, {}
 for n = 4, #ARGV, 3 do
   local letter, rest, key = string.sub(ARGV[n], 1, 1), string.sub(ARGV[n], 2), nil
   if NEEDS_KEY[letter] then

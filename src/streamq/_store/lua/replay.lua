@@ -1,6 +1,6 @@
 -- replay: puts dead letters back as jobs: same id, attempts from zero, history kept.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 delayed zset; 9 bodies hash; 10 dead stream; 11 dead index hash;
---   12 bell list; then the keys of flow control; then record strings, one per id
+--   12 bell list; 13 deaths hash; then the keys of flow control; then record strings, one per id
 -- ARGV: 1 protocol; 2 control channel; then per dead letter: id; lane 0-4; when ('0', '+ms', '@ms'); envelope
 -- Reply: string, one letter per id: a applied, g not among the dead, l lives again (its id is unsettled).
 -- Errors: SQVERSION, OOM before the first write. Replay: an id already put back is not among the dead any more.
@@ -8,11 +8,12 @@ local meta, index, dead, dead_index = KEYS[1], KEYS[2], KEYS[10], KEYS[11]
 local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
-flow.open(13, meta, m[3])
+flow.open(14, meta, m[3])
 -- Reads come first: a key of a wrong type fails here, before anything is written.
 for n = 3, 7 do expect('s', KEYS[n]) end
-expect('h', index, 'z', KEYS[8], 'h', KEYS[9], 's', dead, 'h', dead_index, 'l', KEYS[12])
-local now, answers, wake, first_due = now_ms(), {}, false, nil
+expect('h', index, 'z', KEYS[8], 'h', KEYS[9], 's', dead, 'h', dead_index, 'l', KEYS[12],
+  'h', KEYS[13])
+local now, answers, wake, first_due, died_of = now_ms(), {}, false, nil, deaths(KEYS[13])
 for n = 3, #ARGV, 4 do
   local id, lane, when, body = ARGV[n], ARGV[n + 1], ARGV[n + 2], ARGV[n + 3]
   local entry, answer = redis.call('HGET', dead_index, id), 'a'
@@ -41,13 +42,15 @@ for n = 3, #ARGV, 4 do
       redis.call('HSET', index, id, r and flow.delayed(lane, r) or 'd' .. lane)
       if not first_due or due < first_due then first_due = due end
     end
+    if #fields > 0 then died_of.take(label_of(fields), entry) end
     redis.call('XDEL', dead, entry)
     redis.call('HDEL', dead_index, id)
-    redis.call('DEL', KEYS[13 + flow.KEYS + (n - 3) / 4])
+    redis.call('DEL', KEYS[14 + flow.KEYS + (n - 3) / 4])
     redis.call('HINCRBY', meta, 'replayed', 1)
   end
   answers[#answers + 1] = answer
 end
+died_of.save()
 if flow.save() then wake = true end
 if wake and not m[2] then ring(KEYS[12]) end
 if first_due then redis.call('SPUBLISH', ARGV[2], 'due ' .. whole(first_due)) end

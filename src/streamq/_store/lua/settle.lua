@@ -1,8 +1,8 @@
 -- settle: ends or hands back a batch of attempts, mixed verbs, once per (worker incarnation, seq).
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 delayed zset; 10 bodies hash; 11 dead stream;
 --   12 dead index hash; 13 window list; 14 window hash; 15 waiters hash; 16 cancels hash; 17 parked zset; 18 bell list;
---   19 memo string; 20 counters hash; 21 ten minutes hash; then in the build for lines the keys of flow control; then
---   record strings, one per item that writes a record, in order
+--   19 memo string; 20 counters hash; 21 ten minutes hash; 22 deaths hash; then in the build for lines the keys of flow
+--   control; then record strings, one per item that writes a record, in order
 -- ARGV: 1 protocol; 2 seq; 3 memo lifetime ms; 4 consumer; 5 window size; 6 control channel; 7 done channel prefix;
 --   8 record lifetime ms; 9 items; 10 what to count; 11 each item's part in it (_tally_settled.lua); then per item:
 --   verb, id, token, and what the verb's file in settle/ says
@@ -17,12 +17,12 @@ if known then return known end
 local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'cancels', 'paused', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
-if flow then flow.open(22, meta, m[4]) end
+if flow then flow.open(23, meta, m[4]) end
 
 -- verb -> {function, number of arguments, writes a record}
 local VERBS = {
-  c = {complete, 1}, C = {complete, 2, true}, r = {retry, 4}, b = {bury, 4, true}, e = {finish, 2, true},
-  u = {release, 0}, U = {release, 0}, p = {park, 2}, P = {park, 2}, x = {bury_raw, 1},
+  c = {complete, 1}, C = {complete, 2, true}, r = {retry, 4}, b = {bury, 5, true}, e = {finish, 2, true},
+  u = {release, 0}, U = {release, 0}, p = {park, 2}, P = {park, 2}, x = {bury_raw, 2},
 }
 if flow then VERBS.l, VERBS.v, VERBS.V = {limited, 3}, {divert, 2}, {divert, 2} end
 local now = now_ms()
@@ -31,7 +31,8 @@ local counts, acks, rows_set, rows_gone, endings = {}, {}, {}, {}, {}
 local batch = {
   now = now, consumer = ARGV[4], window = tonumber(ARGV[5]), result_ms = ARGV[8],
   index = KEYS[2], delayed = KEYS[9], bodies = KEYS[10], dead = KEYS[11], dead_index = KEYS[12], parked = KEYS[17],
-  recent = {}, details = {}, acks = acks, gone = rows_gone, waited_for = redis.call('HLEN', KEYS[15]) > 0,
+  recent = {}, details = {}, acks = acks, gone = rows_gone, died_of = KEYS[22],
+  waited_for = redis.call('HLEN', KEYS[15]) > 0,
 }
 function batch.count(name, by) counts[name] = (counts[name] or 0) + by end
 local function drop(item)
@@ -51,7 +52,7 @@ function batch.ended(id, how)
   if batch.waited_for then endings[#endings + 1] = {id, how} end
 end
 
-local total, at, next_record = tonumber(ARGV[9]), 12, flow and 22 + flow.KEYS or 22
+local total, at, next_record = tonumber(ARGV[9]), 12, flow and 23 + flow.KEYS or 23
 local ids, starts, seen = {}, {}, {}
 for n = 1, total do
   starts[n], ids[n], seen[ARGV[at]] = at, ARGV[at + 1], true
@@ -62,7 +63,7 @@ local rows = redis.call('HMGET', KEYS[2], unpack(ids))
 if seen.c or seen.C then expect('l', KEYS[13], 'h', KEYS[14]) end
 if seen.r then expect('z', KEYS[9], 'h', KEYS[10]) end
 if seen.p or seen.P then expect('z', KEYS[17], 'h', KEYS[10]) end
-if seen.b or seen.x then expect('s', KEYS[11], 'h', KEYS[12]) end
+if seen.b or seen.x then expect('s', KEYS[11], 'h', KEYS[12], 'h', KEYS[22]) end
 if seen.u or seen.U then expect('l', KEYS[18]) end
 if m[2] then expect('h', KEYS[16]) end
 
@@ -95,6 +96,7 @@ for _, n in ipairs(complete_plain(batch, ids, rows, starts, answers, done)) do
   end
 end
 if #batch.recent > 0 then keep_recent(batch, KEYS[13], KEYS[14]) end
+if batch.deaths then batch.deaths.save() end
 for lane, entries in pairs(acks) do
   redis.call('XACK', lanes[lane], 'w', unpack(entries))
   redis.call('XDEL', lanes[lane], unpack(entries))

@@ -1,6 +1,6 @@
 -- take: fetch for a queue with flow control: jobs of lines whose gates are all open, and plain jobs of the lanes.
 -- KEYS: 1 meta hash; 2 index hash; 3-7 lane streams; 8 taken stream; 9 bell list; 10 dead stream; 11 dead index hash;
---   12 waiters hash; 13.. keys of flow control
+--   12 waiters hash; 13 deaths hash; 14.. keys of flow control
 -- ARGV: 1 protocol; 2 consumer; 3 want (1-500 places); 4 lane order, as in fetch; 5 free places of the worker, all
 --   queues; 6 its places; 7 epoch of the rules it knows
 -- Reply: {now ms, why, jobs, ms until the next alarm or -1, epoch, rules, walk, lane digit, entries, ...}; walk: lane,
@@ -17,7 +17,7 @@ local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'released', 'flow'
 local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
 local epoch = m[4] or '0'
-flow.open(13, meta, m[5])
+flow.open(14, meta, m[5])
 local rules = epoch ~= ARGV[7] and redis.call('HGETALL', flow.keys.rules) or {}
 if m[2] then return {whole(now), 'paused', {}, -1, epoch, rules, {}} end
 expect('s', taken, 's', KEYS[10], 'h', KEYS[11])

@@ -1,7 +1,7 @@
 -- unpark: takes parked jobs whose names the calling worker has handlers for; through the taken stream, so that no
 -- worker without the handler can get them again; those with gates go back to their lines.
 -- KEYS: 1 meta hash; 2 index hash; 3 taken stream; 4 bodies hash; 5 parked zset; 6 dead stream; 7 dead index hash;
---   8 waiters hash; 9.. keys of flow control
+--   8 waiters hash; 9 deaths hash; 10.. keys of flow control
 -- ARGV: 1 protocol; 2 consumer; 3 want (1-500); 4.. names (500 at most a call)
 -- Reply: {now ms, {lane, entry, fields, token, count}, ...}. Replay: those of the lost reply are ghosts (reconcile).
 local meta, index, taken, bodies, parked = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -11,7 +11,7 @@ local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
 local reply = {whole(now_ms())}
 if m[2] then return reply end
-flow.open(9, meta, m[3])
+flow.open(10, meta, m[3])
 expect('s', KEYS[6], 'h', KEYS[7]) -- before anything is written
 local groups = redis.call('EXISTS', taken) == 1 and redis.call('XINFO', 'GROUPS', taken) or {}
 if #groups == 0 then make_taken_group(meta, taken) end
@@ -34,7 +34,7 @@ for n = 4, #ARGV do
       reply[#reply + 1] = {'t', got[1], got[2], token, 1}
       want = want - 1
     elseif row and string.sub(row, 1, 1) == 'p' then
-      bury_missing(id, meta, index, KEYS[6], KEYS[7], KEYS[8], flow.keys.cancels)
+      bury_missing(id, meta, index, KEYS[6], KEYS[7], KEYS[8], flow.keys.cancels, KEYS[9])
     end
     redis.call('ZREM', parked, member)
   end

@@ -92,7 +92,7 @@ async def ask_replay(form: Form) -> Ask:
     return Ask(
         f"Replay {many}?", "They go back to waiting with all their attempts. Their history stays.", _which(form), pace,
         "What their attempts already did, a replay may do again.",
-        line("dlq", "replay", queue=form["queue"], error=words.cut(form["type"], 100), rate="50/s") + " --all",
+        line("dlq", "replay", queue=form["queue"], group=form["group"], rate="50/s") + " --all",
         f"Replay {many}", fields=_fields(form),
     )  # fmt: skip
 
@@ -125,7 +125,7 @@ async def ask_purge(form: Form) -> Ask:
     typed = [Field("typed", "To confirm", "typed", str(number), f"{number:,}")] if number >= 100 else []
     return Ask(
         f"Purge {many} for good?", "They cannot be brought back.", _which(form), typed, "",
-        line("dlq", "purge", queue=form["queue"], error=words.cut(form["type"], 100)) + " --all",
+        line("dlq", "purge", queue=form["queue"], group=form["group"]) + " --all",
         f"Purge {number:,} for good", danger=True, fields=_fields(form),
     )  # fmt: skip
 

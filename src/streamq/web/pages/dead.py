@@ -59,7 +59,7 @@ async def groups(ground: Ground, request: Request) -> Page:
         "see": see,
         "pairs": pairs,
     }
-    title = dead.heading(total, len(rows), whole=all(seen.whole for _, seen in found))
+    title = dead.heading(total, len(rows), whole=dead.are_told_apart([seen for _, seen in found]))
     return Page("dead.html", title, context, line("dlq", "list", queue=chosen), "/dead")
 
 
@@ -76,7 +76,7 @@ def _pairs(one: dead.Group, as_of: datetime) -> list[tuple[str, object]]:
 
 
 def _see(site: Site, request: Request, one: dead.Group) -> str:
-    return site.url(request, "/jobs", queue=one.queue, state="dead", name=one.name, error=one.type)
+    return site.url(request, "/jobs", queue=one.queue, state="dead", name=one.name, error=one.type if one.name else "")
 
 
 # -- schedules --------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ async def schedule(ground: Ground, request: Request) -> Page | Response:
         "payload": payload.tree(ground.site.redact(info.args)),
     }
     state = "is paused" if info.paused else f"runs {row.until}" if row.until else "is over"
-    command = line("cron", "preview", info.id, queue=queue.name)
+    command = line("cron", "next", info.id, queue=queue.name)
     return Page("schedule.html", f"{info.id} {state}", context, command, "/schedules")
 
 

@@ -19,6 +19,36 @@ table: Table = Table("dead letters")
 
 Ids = Annotated[list[Text], Meta(min_length=1, max_length=1000)]
 
+GroupKey = Annotated[str, Meta(pattern=r"^([0-9a-f]{12})?$", description="Key of a group of one error; '' for any.")]
+
+
+class LetterGroup(msgspec.Struct, kw_only=True):
+    """Dead letters of one error. count: how many, exactly. first_at: since there were none; newest_id: '' if unknown.
+
+    In message, words such as N and ID stand for what varies.
+    """
+
+    key: str
+    name: str
+    type: str
+    message: str
+    count: int
+    first_at: datetime
+    newest_at: datetime
+    newest_id: str
+
+
+class GroupList(msgspec.Struct, kw_only=True):
+    """What dead letters died of, the largest group first. exact: False while ``recover`` counts anew.
+
+    total: of all. as_of: the moment of the counts.
+    """
+
+    groups: list[LetterGroup]
+    total: int
+    as_of: datetime
+    exact: bool
+
 
 class LetterQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Which dead letters. error: text in the reason or an error. text: in id, name, tenant or error. since: age."""
@@ -33,7 +63,7 @@ class LetterQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Replay(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which dead letters to put back: ``ids``, or all that fit; nothing given: all there are.
+    """Which dead letters to put back: ``ids``, or all that fit; nothing given: all there are. group: its ``key``.
 
     rate: at most so many a second. dry_run: only count.
     """
@@ -42,6 +72,7 @@ class Replay(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     name: Needle = ""
     tenant: Needle = ""
     error: Needle = ""
+    group: GroupKey = ""
     since: Lapse | None = None
     rate: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
     dry_run: bool = False
@@ -56,12 +87,13 @@ class Replayed(msgspec.Struct, kw_only=True):
 
 
 class Purge(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which dead letters to forget: ``ids``, or those of a handler, error, age; ``everything`` for all there are."""
+    """Which dead letters to forget: ``ids``, or those of a handler, error, group, age; ``everything`` for all."""
 
     ids: Ids | None = None
     name: Needle = ""
     tenant: Needle = ""
     error: Needle = ""
+    group: GroupKey = ""
     older_than: Lapse | None = None
     everything: bool = False
     dry_run: bool = False
@@ -93,13 +125,30 @@ async def list_dead(call: Call, query: LetterQuery) -> LetterList:
     )  # fmt: skip
 
 
+@table.get("/queues/{queue}/dead-groups", errors=(404,))
+async def list_groups(call: Call) -> GroupList:
+    """List dead letters by what they died of: handler, type of the error, its message but for numbers and ids.
+
+    A thousand groups at most; one more, of the type "other", has the rest.
+    """
+    found = await call.queue.dead_groups(most=500)
+    groups = [
+        LetterGroup(
+            key=one.key, name=one.name, type=one.type, message=one.message, count=one.count, first_at=one.first_at,
+            newest_at=one.newest_at, newest_id=one.newest_id,
+        )
+        for one in found.groups
+    ]  # fmt: skip
+    return GroupList(groups=groups, total=found.total, as_of=found.as_of, exact=found.exact)
+
+
 @table.post("/queues/{queue}/dead/replay", errors=(400, 404, 413, 415))
 async def replay_dead(call: Call, body: Replay) -> Replayed:
     """Put dead letters back: same ids, all attempts anew, history kept. What dies meanwhile is left alone."""
     queue = call.queue
     filters: dict[str, Any] = {
         "name": body.name or None, "tenant": body.tenant or None, "error": body.error or None,
-        "since": lapse("since", body.since),
+        "group": body.group or None, "since": lapse("since", body.since),
     }  # fmt: skip
     if body.ids is not None and any(filters.values()):
         raise ConfigError("ids", len(body.ids), "give ids, or what they are found by, not both")
@@ -137,7 +186,7 @@ async def _replay_ids(call: Call, queue: Queue, body: Replay, told: str) -> Repl
 async def purge_dead(call: Call, body: Purge) -> Purged:
     """Forget dead letters, for good."""
     queue = call.queue
-    filters = {"name": body.name, "tenant": body.tenant, "error": body.error, "older_than": body.older_than}
+    filters = {name: getattr(body, name) for name in ("name", "tenant", "error", "group", "older_than")}
     given = any(value not in ("", None) for value in filters.values())
     if not given and body.ids is None and not body.everything:
         raise ConfigError("everything", body.everything, 'say which, or {"everything": true} for all there are')
@@ -147,7 +196,7 @@ async def purge_dead(call: Call, body: Purge) -> Purged:
         return Purged(purged=len(await _matching(queue, body)), dry_run=True)
     told = in_words({**filters, "everything": body.everything or None, "ids": " ".join(body.ids or ())[:500]})
     async with call.site.acting(call.request, "dead.purge", queue.name, told) as act:
-        if body.ids is None and not body.tenant and not body.error:
+        if body.ids is None and not (body.tenant or body.error or body.group):
             act.count = await queue.dlq.purge(older_than=lapse("older_than", body.older_than), name=body.name or None)
         else:
             for one in await _matching(queue, body):
@@ -161,7 +210,8 @@ async def _matching(queue: Queue, body: Purge) -> list[str]:
         return body.ids if not body.dry_run else [one for one in body.ids if await queue.dlq.get(one) is not None]
     age = lapse("older_than", body.older_than)
     before = None if age is None else datetime.now(UTC) - timedelta(seconds=age)
-    letters = queue.dlq.list(name=body.name or None, tenant=body.tenant or None, error=body.error or None)
+    wanted: dict[str, Any] = {name: getattr(body, name) or None for name in ("name", "tenant", "error", "group")}
+    letters = queue.dlq.list(**wanted)
     return [one.id async for one in letters if before is None or one.died_at <= before]
 
 

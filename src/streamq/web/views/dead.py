@@ -122,9 +122,16 @@ def under(groups: Sequence[Group], total: int) -> str:
     return f"One error holds {largest.count:,} of them." if largest.count * 2 > total else ""
 
 
+def are_told_apart(found: Sequence[DeadGroups]) -> bool:
+    """Return whether every group is one error: none is of those beyond the thousandth, and all are counted."""
+    return all(seen.exact and all(one.name for one in seen.groups) for seen in found)
+
+
 def looked(found: Sequence[DeadGroups]) -> str:
-    """Return how far the look came, when it did not come to the end; '' when it did."""
+    """Return what is not told of all letters, when that is so; '' else."""
+    if not all(one.exact for one in found):
+        return "Dead letters are being counted anew; the numbers grow until that is done (streamq recover)."
     seen, total = sum(one.looked_at for one in found), sum(one.total for one in found)
     if all(one.whole for one in found):
         return ""
-    return f"Grouped by the newest {seen:,} of {total:,}; older ones are counted in the total only."
+    return f"Numbers are exact; histories and shares are by the newest {seen:,} of {total:,}."

@@ -7,7 +7,7 @@ local index = KEYS[2]
 local function hand(id, r, mark)
   local body = redis.call('HGET', K.bodies, id)
   if not body then
-    bury_missing(id, meta_key, index, KEYS[10], KEYS[11], KEYS[12], K.cancels)
+    bury_missing(id, meta_key, index, KEYS[10], KEYS[11], KEYS[12], K.cancels, KEYS[13])
     return nil
   end
   if #handed == 0 then

@@ -10,7 +10,7 @@ end
 
 local function bury(id, body, reason, ...)
   if redis.call('HEXISTS', dead_index, id) == 1 then return end
-  redis.call('HSET', dead_index, id, redis.call('XADD', dead, '*', 'j', id, 'd', body, 'r', reason, ...))
+  add_letter(dead, dead_index, KEYS[18], id, body, reason, ...)
   redis.call('HINCRBY', KEYS[1], 'dead', 1)
 end
 

@@ -48,10 +48,10 @@ function mend.letter(entry)
   local id = entry_of(dead, entry)
   local other = redis.call('HGET', dead_index, id) or ''
   if entry_of(dead, other) == id then
-    local ms, n = string.match(entry, '(%d+)%-(%d+)')
-    local other_ms, other_n = string.match(other, '(%d+)%-(%d+)')
-    local is_newer = ms == other_ms and tonumber(n) > tonumber(other_n) or tonumber(ms) > tonumber(other_ms)
+    local is_newer = is_behind(entry, other)
     redis.call('XDEL', dead, is_newer and other or entry)
+    -- Which of them was counted nobody knows: all are counted anew.
+    if type(redis.pcall('HLEN', KEYS[18])) == 'number' then forget_counts(KEYS[18]) end
     if not is_newer then return end
   end
   redis.call('HSET', dead_index, id, entry)
