@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import linecache
 import logging
 import os
 import shutil
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,11 +22,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from playwright.async_api import async_playwright  # noqa: E402 - found by the path above
+import httpx  # noqa: E402 - found by the path above
+from playwright.async_api import async_playwright  # noqa: E402 - the same
 from starlette.requests import Request  # noqa: E402 - the same
 
-from streamq import Exponential, Fixed, Queue, Scheduler, Worker  # noqa: E402 - the same
-from streamq.web import Dashboard, Level  # noqa: E402 - the same
+from streamq import CircuitBreaker, Exponential, Fixed, Queue, Scheduler, Worker  # noqa: E402 - the same
+from streamq.web import Access, Dashboard  # noqa: E402 - the same
 from tests.servers import Server  # noqa: E402 - the same
 from tests.web.asking import Served  # noqa: E402 - the same
 
@@ -52,6 +55,28 @@ class RecipientRefused(Exception):
 ProviderTimeout.__module__ = RecipientRefused.__module__ = "delivery"
 
 
+SEND = """\
+import asyncio
+
+
+async def send(contact_id: str, channel: str, body: str, token: str, template: dict) -> None:
+    await asyncio.sleep(0.02)
+    number = int(contact_id.removeprefix("c_"))
+    if channel == "whatsapp" and number % 2:
+        raise ProviderTimeout(f"whatsapp: no answer within {number % 40} s")
+    if number % 41 == 0:
+        raise RecipientRefused(f"550 5.1.1 <{contact_id}@example.com> user unknown")
+"""
+
+
+def module(path: str, source: str) -> dict[str, Any]:
+    """Return what a file defines that is nowhere but here, so that tracebacks show somebody's code."""
+    linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
+    found: dict[str, Any] = {"ProviderTimeout": ProviderTimeout, "RecipientRefused": RecipientRefused}
+    exec(compile(source, path, "exec"), found)  # noqa: S102 - our own
+    return found
+
+
 def declare(url: str) -> dict[str, Queue]:
     """Return the queues of a small messaging service."""
     queues = {
@@ -59,14 +84,8 @@ def declare(url: str) -> dict[str, Queue]:
         for name in ("delivery", "events", "campaigns", "automations", "housekeeping")
     }
 
-    @queues["delivery"].handler("delivery:send", max_attempts=3)
-    async def send(contact_id: str, channel: str, body: str, token: str, template: dict[str, Any]) -> None:
-        await asyncio.sleep(0.02)
-        number = int(contact_id.removeprefix("c_"))
-        if channel == "whatsapp" and number % 2:
-            raise ProviderTimeout(f"whatsapp: no answer within {number % 40} s")
-        if number % 41 == 0:
-            raise RecipientRefused(f"550 5.1.1 <{contact_id}@example.com> user unknown")
+    send = module("/app/delivery/handlers.py", SEND)["send"]
+    queues["delivery"].handler("delivery:send", max_attempts=3)(send)
 
     @queues["delivery"].handler("delivery:digest", backoff=Exponential(60), max_attempts=4)
     async def digest(tenant: str) -> None:
@@ -91,10 +110,28 @@ def declare(url: str) -> dict[str, Queue]:
     return queues
 
 
-def everybody(request: Request) -> Level:
+def everybody(request: Request) -> Access:
     """Let everybody in: it is here for a minute."""
-    del request
-    return "full"
+    return Access("full", who=request.headers.get("x-who", "maria"))
+
+
+def headers(number: int) -> dict[str, str]:
+    """Return what a request of a shop left on its job."""
+    trace = f"{0x4BF92F3577B34DA6A3CE929D0E0E4736 + number:032x}"
+    return {"x-request-id": f"req_{number:05}", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+
+
+def act(url: str, job_id: str) -> None:
+    """Do what people do, for the audit trail."""
+    for who, method, path, body in (
+        ("omar", "POST", "/queues/automations/pause", {"reason": "deploy of 2.14"}),
+        ("omar", "POST", "/queues/automations/resume", {}),
+        ("ada", "POST", f"/queues/delivery/dead/{job_id}/replay", {}),
+        ("maria", "POST", "/queues/housekeeping/schedules/weekly_report/trigger", {}),
+        ("maria", "POST", "/queues/delivery/dead/replay", {"error": "RecipientRefused", "rate": 500}),
+        ("omar", "POST", "/queues/delivery/clean", {"state": "completed", "older_than": "7d"}),
+    ):
+        httpx.request(method, f"{url}/api{path}", json=body, headers={"x-who": who}, timeout=60).raise_for_status()
 
 
 def message(number: int) -> dict[str, Any]:
@@ -113,14 +150,11 @@ async def scene(url: str) -> AsyncIterator[dict[str, Queue]]:
     delivery, events = queues["delivery"], queues["events"]
     tenants = ("acme", "acme", "acme", "globex", "northwind")
     await delivery.enqueue_many(
-        [
-            delivery.spec("delivery:send", message(n), tenant=tenants[n % 5], headers={"x-request-id": f"req_{n:05}"})
-            for n in range(900)
-        ]
+        [delivery.spec("delivery:send", message(n), tenant=tenants[n % 5], headers=headers(n)) for n in range(900)]
     )
     await delivery.enqueue_many([delivery.spec("delivery:digest", {"tenant": one}) for one in tenants])
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(Worker(delivery, concurrency=50))
+        await stack.enter_async_context(Worker(delivery, concurrency=50, name="delivery-1"))
         while (await delivery.counts()).waiting + (await delivery.counts()).active:  # noqa: ASYNC110 - on the server
             await asyncio.sleep(0.1)
         await asyncio.sleep(2)
@@ -134,7 +168,12 @@ async def scene(url: str) -> AsyncIterator[dict[str, Queue]]:
         )
         await queues["housekeeping"].enqueue("housekeeping:compact")
         for name in ("events", "automations"):
-            await stack.enter_async_context(Worker(queues[name], concurrency=16))
+            await stack.enter_async_context(Worker(queues[name], concurrency=16, name=f"{name}-1"))
+        twilio = CircuitBreaker("twilio", handlers=("delivery:sms",))
+        await twilio.open(delivery, for_=900, reason="they announced maintenance", by="maria")
+        await CircuitBreaker("sendgrid").open(delivery, by="omar")
+        await CircuitBreaker("sendgrid").close(delivery, reason="a probe of delivery:mail got through", by="worker-2")
+        await delivery.block(tenant="northwind", reason="unpaid since March", by="omar")
         await delivery.limits.set("g:shop_42", concurrency=5, by="maria")
         await delivery.limits.set("h.delivery:send", concurrency=48, by="omar")
         scheduler = Scheduler(queues["housekeeping"], tz="Europe/Athens")
@@ -145,32 +184,39 @@ async def scene(url: str) -> AsyncIterator[dict[str, Queue]]:
         await scheduler.upsert("poll_events", job, every=15)
         await scheduler.upsert("digest", job, cron="30 */2 * * *")
         await scheduler.pause("digest")
-        await stack.enter_async_context(Worker(queues["housekeeping"], concurrency=16, scheduler=scheduler))
+        await stack.enter_async_context(
+            Worker(queues["housekeeping"], concurrency=16, name="house-1", scheduler=scheduler)
+        )
         for number in range(75 * 8):  # so that the charts have a whole minute to show
-            await delivery.enqueue("delivery:send", message(1000 + number), tenant=tenants[number % 5])
+            tenant, told = tenants[number % 5], headers(1000 + number)
+            await delivery.enqueue("delivery:send", message(1000 + number), tenant=tenant, headers=told)
             await asyncio.sleep(0.125)
         yield queues
 
 
-async def main() -> int:
+async def main() -> int:  # noqa: PLR0915 - one picture after the other
     """Take them."""
     logging.getLogger("streamq").setLevel(logging.CRITICAL)  # things go wrong here on purpose
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    socket.gethostname = lambda: "app-1"
     fonts = folder / "fonts.conf"
     fonts.write_text(FONTS)
     os.environ["FONTCONFIG_FILE"] = str(fonts)
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with Server(tcp=True) as server:
         async with scene(server.url) as queues, async_playwright() as playwright:
-            (dead, *_) = (await queues["delivery"].jobs("dead", limit=1)).jobs
+            dead, another = (await queues["delivery"].jobs("dead", error="ProviderTimeout", limit=2)).jobs
             browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
-            app = Dashboard(url=server.url, title="streamq", access=everybody)
+            traces = "https://jaeger.example/trace/{trace_id}"
+            app = Dashboard(url=server.url, title="streamq", access=everybody, trace_url=traces)
             with Served(app) as served:
+                await asyncio.to_thread(act, served.url, another.id)
                 pages = {
                     "overview": "/", "queue": "/queues/delivery", "jobs": "/jobs?queue=delivery&state=dead",
                     "job": f"/job?queue=delivery&id={dead.id}", "dead-letters": "/dead", "schedules": "/schedules",
-                    "workers": "/workers", "limits": "/limits", "server": "/server", "audit": "/audit",
+                    "schedule": "/schedule?queue=housekeeping&id=weekly_report", "workers": "/workers",
+                    "limits": "/limits", "server": "/server", "audit": "/audit", "keys": "/keys",
                 }  # fmt: skip
                 for theme in ("light", "dark"):
                     context = await browser.new_context(viewport={"width": 1280, "height": 860}, color_scheme=theme)

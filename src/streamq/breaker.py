@@ -43,6 +43,7 @@ class Home(Protocol):
     """What a breaker needs of its queue."""
 
     name: str
+    fuses: dict[str, CircuitBreaker]
 
     async def stores(self) -> Sequence[Store]:
         """Return the partitions."""
@@ -129,6 +130,7 @@ class CircuitBreaker:
 
     def attach(self, queue: Home, /) -> Fuse:
         """Return the middleware for a queue. Called by ``queue.use``."""
+        queue.fuses[self.name] = self
         return Fuse(self, queue)
 
     async def state(self, queue: Home) -> BreakerInfo:
@@ -278,15 +280,17 @@ def _info(name: str, seen: Seen) -> BreakerInfo:
     state: Literal["closed", "open", "half_open"] = "closed"
     if seen.is_open:
         state = "open" if seen.now_ms < seen.probe_ms else "half_open"
+    changed = from_ms(seen.changed_ms) if seen.changed_ms else None
     return BreakerInfo(
-        name,
-        state,
-        seen.failures,
-        from_ms(seen.probe_ms) if seen.is_open else None,
-        from_ms(seen.changed_ms) if seen.changed_ms else None,
-        seen.by,
-        seen.why,
-        seen.failed_probes,
-        seen.used,
-        seen.waiting,
-    )
+        name, state, seen.failures, from_ms(seen.probe_ms) if seen.is_open else None, changed, seen.by, seen.why,
+        seen.failed_probes, seen.used, seen.waiting,
+    )  # fmt: skip
+
+
+async def breakers(queue: Home) -> list[BreakerInfo]:
+    """Return how all breakers of a queue stand. Use ``queue.breakers()``."""
+    found = dict(queue.fuses)
+    for name in await _store.names((await queue.stores())[0]):
+        with suppress(ConfigError):  # else a foreign hand wrote it
+            found.setdefault(name, CircuitBreaker(name))
+    return list(await asyncio.gather(*(found[name].state(queue) for name in sorted(found))))

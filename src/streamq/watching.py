@@ -9,7 +9,9 @@ from typing import Literal, TypeVar, overload
 from ._core.alerts import Alert, Severity
 from ._core.events import Event, EventKind
 from ._core.units import Seconds
+from ._store.session import Store
 from .alerts import AlertHandler, Alerting
+from .breaker import BreakerInfo, CircuitBreaker, breakers
 from .controls import Controls
 from .dlq import DeadLetter
 from .events import HOOK_TIMEOUT, Hook, called, follow
@@ -30,6 +32,7 @@ class Watched(Controls):
         self.alerting: Alerting = Alerting(self)
         self.checks: Checks = Checks()
         self.watched: Watching = Watching(None, (), None, 0)
+        self.fuses: dict[str, CircuitBreaker] = {}
 
     @abstractmethod
     async def counts(self) -> Counts:
@@ -38,6 +41,10 @@ class Watched(Controls):
     @abstractmethod
     async def workers(self) -> list[WorkerInfo]:
         """Return the workers of this queue."""
+
+    @abstractmethod
+    async def store_of(self, job_id: str) -> Store:
+        """Return the partition a job lives in. Not for applications."""
 
     def watch(self, options: Watching) -> None:
         """Take what the options of the queue say. Not for applications."""
@@ -70,6 +77,14 @@ class Watched(Controls):
             return fn
 
         return register
+
+    async def breakers(self) -> list[BreakerInfo]:
+        """Return the circuit breakers, by name: those in use here, and those that ever counted a failure.
+
+        From any process, whether or not workers run. Of one that is not in use here ``failures`` are those of the last
+        minute.
+        """
+        return await breakers(self)
 
     # -- alerts -------------------------------------------------------------------------------------
 

@@ -88,6 +88,7 @@ def test_it_is_open_to_nobody_unasked(shell: Shell, host: str) -> None:
         (("--user", "omar:"), "wants NAME:SECRET"),
         (("--access", "nothing:rule"), "cannot load --access"),
         (("--access", "app:nothing"), "is no function"),
+        (("--trace-url", "https://jaeger.example"), "give an address with {trace_id} in it"),
         (("app:queu",), "has no 'queu'"),
     ],
 )

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cli.shell import Background, Shell, wait_until
 from tests.servers import Server, StartServer
 
@@ -113,6 +115,20 @@ def test_limits_of_the_command_line_are_critical(shell: Shell) -> None:
     assert "demo: critical: 1 waiting, limit 0" in shell.run("health", "--max-lag", "0", code=2).stdout
     assert "demo: critical: oldest has waited" in shell.run("health", "--max-age", "1ms", code=2).stdout
     shell.run("health", "--max-lag", "5", "--max-age", "1h", code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--max-lag", "many"), "'many' is not a valid integer"),
+        (("--nonsense",), "No such option"),
+        (("--queue", "demi"), "there is no queue 'demi'"),
+        (("--url", "http://localhost"), "url"),
+    ],
+)
+def test_a_mistake_in_the_command_is_no_verdict(shell: Shell, words: tuple[str, ...], said: str) -> None:
+    shell.run("send", "slow", "seconds=1", "--queue", "demo")
+    assert said in shell.run("health", *words, code=3).stderr
 
 
 # -- the port --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamq import Dedup, Job, Queue
+from streamq import CircuitBreaker, Dedup, Job, Queue
 from tests.cli.shell import Background, Shell, wait_until
 
 APP = """\
@@ -185,6 +185,25 @@ def test_a_block_holds_what_fits_and_lets_go(app: Shell, worker: Background) -> 
     wait_until(lambda: state(app, held) == "completed", "it went on")
     assert app.json("unblock", "demo", block, code=1)["blocks"] == [{"id": block, "changed": False}]
     assert app.json("block", "demo", "--tenant", "acme")["tenant"] == "acme"
+
+
+def test_circuit_breakers_are_listed(app: Shell) -> None:
+    enqueued(app, 1)
+    assert app.run("breakers", "demo").stderr == "no circuit breaker has counted a failure\n"
+    assert app.json("breakers", "demo") == {"queue": "demo", "breakers": []}
+
+    async def open_one() -> None:
+        async with Queue("demo", url=app.env["STREAMQ_URL"], prefix=app.env["STREAMQ_PREFIX"]) as queue:
+            await CircuitBreaker("twilio", handlers=("send",)).open(queue, for_=900, reason="maintenance", by="ann")
+
+    asyncio.run(open_one())
+    head, row = app.run("breakers", "demo").stdout.splitlines()
+    assert head.split() == ["breaker", "state", "failures", "next", "probe", "jobs", "since", "by", "reason"]
+    assert row.split()[:3] == ["twilio", "open", "0"]
+    assert " in 1" in row
+    assert row.endswith("ann  maintenance")
+    assert app.json("breakers", "demo")["breakers"][0]["state"] == "open"
+    assert "no queue 'demi'" in app.run("breakers", "demi", code=2).stderr
 
 
 def test_explain(app: Shell) -> None:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from streamq import Queue
 from streamq.errors import ConfigError
 from streamq.web import Access, Dashboard, any_of, basic, bearer
-from streamq.web.access import is_loopback, judged, this_machine
+from streamq.web.access import AccessRule, is_loopback, judged, this_machine
 from tests.web.asking import Asking
 
 
@@ -60,6 +60,32 @@ async def test_bearer_tells_programs_apart() -> None:
     assert (await judged(rule, request(authorization="Bearer t0keN"))).level == "deny"
     assert (await judged(rule, request(authorization="Basic t0ken"))).level == "deny"
     assert (await judged(rule, request())).level == "deny"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [basic({"a": "1", "b": "2"}, read={"c": "3"}), bearer({"a": "1", "b": "2", "c": "3"})],
+    ids=["basic", "bearer"],
+)
+async def test_secrets_are_compared_in_constant_time_whoever_is_asked_for(
+    rule: AccessRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[tuple[int, int]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return one == other
+
+    monkeypatch.setattr("streamq.web.access.hmac.compare_digest", compare)
+    counts: set[int] = set()
+    for name, secret in (("a", "1"), ("c", "3"), ("nobody", "x" * 5000), ("b", "")):
+        compared.clear()
+        await judged(rule, request(**password(name, secret)))
+        await judged(rule, request(authorization=f"Bearer {secret}"))
+        counts.add(len(compared))
+        assert {one for pair in compared for one in pair} == {32}, "digests, so that no length is told"
+    assert len(counts) == 1, "as many comparisons for each"
+    assert counts.pop() >= 6
 
 
 async def test_one_rule_of_several_is_enough_and_the_first_one_denies() -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
 
-from streamq import Queue
+from streamq import Fatal, Queue, Scheduler
 from streamq._store import trail as _store
 from streamq.errors import ConfigError
 from streamq.trail import AuditEntry, Trail
 from streamq.web import Dashboard, basic
+from streamq.web.pages import ACTS
+from streamq.web.rest import CONTROLLER, OPERATIONS
 from tests.servers import Server
 from tests.web.asking import Asking
+from tests.worker.helpers import drain
 
 
 async def entries(client: httpx.AsyncClient, **query: str) -> list[tuple[str, str, str, int, str]]:
@@ -100,3 +106,77 @@ async def test_it_is_capped(queue: Queue, server: Server, prefix: str, monkeypat
     for _ in range(350):
         await trail.note(AuditEntry(action="a"))
     assert 100 <= server.command("XLEN", f"{prefix}:audit") < 250
+
+
+# -- nothing is left out ------------------------------------------------------------------------------
+
+OLD: dict[str, Any] = {"older_than": 0}
+DELETED = "/queues/{queue}/jobs/{job_id:path}"
+SCHEDULE = "/queues/{queue}/schedules/{schedule_id:path}"
+
+OF_API: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
+    ("POST", "/queues/{queue}/pause"): ("/queues/q/pause", {}),
+    ("POST", "/queues/{queue}/resume"): ("/queues/q/resume", {}),
+    ("POST", f"{DELETED}/retry"): ("/queues/q/jobs/dead1/retry", {}),
+    ("POST", f"{DELETED}/promote"): ("/queues/q/jobs/later1/promote", {}),
+    ("POST", f"{DELETED}/cancel"): ("/queues/q/jobs/later2/cancel", {}),
+    ("DELETE", DELETED): ("/queues/q/jobs/later3", {}),
+    ("POST", "/queues/{queue}/dead/{job_id:path}/replay"): ("/queues/q/dead/dead2/replay", {}),
+    ("POST", "/queues/{queue}/dead/replay"): ("/queues/q/dead/replay", {"ids": ["dead3"]}),
+    ("POST", "/queues/{queue}/dead/purge"): ("/queues/q/dead/purge", {"everything": True}),
+    ("POST", "/queues/{queue}/clean"): ("/queues/q/clean", {"state": "completed", **OLD}),
+    ("POST", "/queues/{queue}/drain"): ("/queues/q/drain", {}),
+    ("PUT", SCHEDULE): ("/queues/q/schedules/new", {"name": "fail", "every": "1h"}),
+    ("POST", f"{SCHEDULE}/trigger"): ("/queues/q/schedules/s/trigger", {}),
+    ("POST", f"{SCHEDULE}/pause"): ("/queues/q/schedules/s/pause", {}),
+    ("POST", f"{SCHEDULE}/resume"): ("/queues/q/schedules/s/resume", {}),
+    ("DELETE", SCHEDULE): ("/queues/q/schedules/s", {}),
+}
+"""Every operation that acts, with a call of it that does something."""
+
+OF_CONTROLLER: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
+    ("POST", "/pause"): ("/queue/pause", {}),
+    ("POST", "/resume"): ("/queue/resume", {}),
+    ("DELETE", "/jobs/{job_id:path}"): ("/queue/jobs/later4", {}),
+    ("POST", "/clean/completed"): ("/queue/clean/completed", {"olderThan": 0}),
+    ("POST", "/clean/failed"): ("/queue/clean/failed", {"olderThan": 0}),
+}
+
+
+async def test_every_operation_that_acts_leaves_an_entry(queue: Queue, api: httpx.AsyncClient) -> None:
+    submits = {("POST", "/queues/{queue}/jobs"), ("POST", "/jobs")}  # told to the logger alone
+    for listed, known in ((OPERATIONS, OF_API), (CONTROLLER, OF_CONTROLLER)):
+        assert {(one.method, one.path) for one in listed if one.method != "GET"} - submits == known.keys()
+
+    @queue.handler("fail")
+    async def fail() -> None:
+        raise Fatal("it broke")
+
+    for at in range(1, 5):
+        await fail.with_options(job_id=f"dead{at}").enqueue()
+    await drain(queue)
+    for at in range(1, 5):
+        await fail.with_options(job_id=f"later{at}", delay=3600).enqueue()
+    await Scheduler(queue).upsert("s", fail.job(), every=3600)
+    calls = [(f"/api{path}", method, body) for (method, _), (path, body) in OF_API.items()]
+    calls += [(path, method, body) for (method, _), (path, body) in OF_CONTROLLER.items()]
+    for number, (path, method, body) in enumerate(calls, 1):
+        answer = await api.request(method, path, json=body)
+        assert answer.is_success, (path, answer.text)
+        assert len(await entries(api, limit="100")) == number, path
+
+
+@pytest.mark.parametrize("name", sorted(name for name, act in ACTS.items() if act.do is not None))
+def test_every_act_of_the_pages_notes_what_it_does(name: str) -> None:
+    do = ACTS[name].do
+    assert do is not None
+    assert any(word in reached(do) for word in (".acting(", ".audited("))
+
+
+def reached(fn: Callable[..., Any], seen: frozenset[str] = frozenset()) -> str:
+    """The source of a function and of those of the same package that it names."""
+    found = inspect.getsource(fn)
+    names = inspect.getclosurevars(fn).globals
+    inner = {name: one for name, one in names.items() if inspect.isfunction(one) and name not in seen}
+    ours = {name: one for name, one in inner.items() if one.__module__.startswith("streamq.web.pages")}
+    return found + "".join(reached(one, seen | ours.keys()) for one in ours.values())

@@ -53,6 +53,8 @@ async def test_every_path_works(queue: Queue, api: httpx.AsyncClient, root: str)
     assert (await api.post(f"{root}/resume")).json() == {"queue": "q", "paused": False}
     await drain_all(queue)
 
+    again = await api.post(f"{root}/jobs", json=broken)
+    assert (again.status_code, again.json()["created"], again.json()["state"]) == (200, False, "failed")
     done = (await api.get(f"{root}/jobs/{job_id}")).json()
     assert (done["state"], done["result"]) == ("completed", {"sent": "test@example.com", "subject": "Test Email"})
     assert isinstance(done["finishedOn"], int)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -31,6 +32,11 @@ async def works(client: Any, queue: Queue, root: str) -> None:
     page = await client.get(f"{root}/no-such-page", headers={"accept": "text/html"})
     assert page.status_code == 404
     assert f"Path={root or '/'};" in page.headers["set-cookie"]
+    home = await client.get(f"{root}/", headers={"accept": "text/html"})
+    assert home.status_code == 200
+    links = re.findall(r'(?:href|src|action)="(/[^"]*)"', home.text)
+    assert f"{root}/jobs" in links
+    assert [one for one in links if not one.startswith(f"{root}/")] == []
     own = await client.get("/own")
     assert (own.status_code, own.json()) == (200, {"own": True})
     assert "content-security-policy" not in own.headers

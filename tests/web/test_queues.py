@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from streamq import Fatal, Queue, Worker
+from streamq import CircuitBreaker, Fatal, Queue, Worker
 from streamq._store.keys import Keys
 from streamq.web import Dashboard
 from tests.servers import Server
@@ -80,6 +80,15 @@ async def test_pause_of_a_part(queue: Queue, api: httpx.AsyncClient) -> None:
     assert (gates["g:acme"]["paused"], gates["g:acme"]["reason"]) == (True, "unpaid")
     both = await api.post("/api/queues/q/pause", json={"group": "a", "handler": "b"})
     assert both.status_code == 422
+
+
+async def test_circuit_breakers(queue: Queue, api: httpx.AsyncClient) -> None:
+    assert (await api.get("/api/queues/q/breakers")).json() == {"breakers": []}
+    await CircuitBreaker("twilio", handlers=("sms",)).open(queue, for_=60, reason="maintenance", by="ann")
+    [one] = (await api.get("/api/queues/q/breakers")).json()["breakers"]
+    assert (one["name"], one["state"], one["reason"], one["by"]) == ("twilio", "open", "maintenance", "ann")
+    assert one["next_probe"] > one["changed_at"]
+    assert (await api.get("/api/queues/none/breakers")).status_code == 404
 
 
 async def test_clean_by_age(queue: Queue, api: httpx.AsyncClient) -> None:

@@ -30,6 +30,7 @@ from streamq import (
     Worker,
 )
 from streamq._store import breakers as store
+from streamq._store.keys import Keys
 from streamq._store.session import Store
 from streamq.errors import ConfigError, RedisUnavailable
 from tests.servers import Server
@@ -588,6 +589,29 @@ async def test_what_people_see(setting: Setting) -> None:
     after = await breaker.state(queue)
     assert (after.state, after.by, after.reason, after.next_probe) == ("closed", "ann", "closed by hand", None)
     assert [one for one in await queue.limits.list() if one.gate == "cb.twilio"] == []
+
+
+async def test_all_of_a_queue_are_listed_also_by_a_process_that_declares_none(
+    setting: Setting, make_queue: MakeQueue, server: Server
+) -> None:
+    queue, breaker, provider = setting(open_for=60)
+    stranger = make_queue(queue.name)
+    assert [one.name for one in await queue.breakers()] == ["twilio"]
+    assert await stranger.breakers() == []
+
+    provider.fall()
+    async with Worker(queue):
+        await queue.enqueue_many([queue.spec("sms:send", {"n": n}) for n in range(8)])
+        await until(states(breaker, queue, "open"))
+        await until(lambda: in_line_of(breaker, queue, 8))
+    await CircuitBreaker("another", window=600).open(stranger, for_=60, by="ann")
+    here, there = await queue.breakers(), await stranger.breakers()
+    assert [one.name for one in here] == ["another", "twilio"]
+    assert here == there
+    assert (there[1].state, there[1].waiting) == ("open", 8)
+    assert there[1] == await breaker.state(queue)
+    server.command("HSET", Keys(queue.prefix, queue.name).breakers, "not a name", "x")
+    assert await stranger.breakers() == there
 
 
 async def test_what_is_said_of_a_half_open_one(setting: Setting) -> None:

@@ -33,6 +33,8 @@ MISSING = 'it needs a few packages: pip install "streamq[dashboard]"'
 @click.option("--redact", multiple=True, metavar="PATTERN", help="Hide these payload fields, too, such as '*.phone'.")
 @click.option("--show-payloads", is_flag=True, help="Hide only what --redact names.")
 @click.option("--title", default="streamq", show_default=True, help="Shown at the top.")
+@click.option("--trace-url", metavar="URL", help="Where traces are shown: https://jaeger.example/trace/{trace_id}")
+@click.option("--request-url", metavar="URL", help="Where a request's logs are: https://logs.example/?q={request_id}")
 @click.option("--root-path", default="", help="Where a proxy serves it, such as /queues.")
 @click.option("--app-dir", default=".", show_default=True, type=click.Path(file_okay=False), help="Put on sys.path.")
 @connected
@@ -64,6 +66,7 @@ def _app(web: Any, apps: Sequence[str], options: dict[str, Any], rule: Any) -> A
         "access": rule, "redact": patterns, "title": options["title"], "read_only": options["read_only"],
         "root_path": options["root_path"].rstrip("/"),
     }  # fmt: skip
+    common |= {name: options[name] for name in ("trace_url", "request_url") if options[name]}
     if not apps:
         return web.Dashboard(url=server_url(options), prefix=chosen(options, "prefix"), **common)
     for name in ("url", "prefix"):

@@ -11,9 +11,44 @@ import click
 
 from . import alive
 from .options import DURATION, Command, chosen, one_queue, printing
+from .say import USAGE
+
+UNKNOWN = 3
+"""Exit code of wrong usage, as of every plugin of a monitor: 2 says that something is critical."""
 
 
-@click.command(cls=Command)
+class Probe(Command):
+    """A command that monitors call: a mistake in the call must not look like a verdict."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the words of the command line."""
+        try:
+            return super().make_context(*args, **extra)
+        except click.ClickException as problem:
+            raise _unknown(problem) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as problem:
+            raise _unknown(problem) from None
+        except click.exceptions.Exit:
+            raise
+        except Exception as problem:
+            told: click.ClickException | None = importlib.import_module(".trouble", __package__).told(problem)
+            if told is None:
+                raise
+            raise _unknown(told) from None
+
+
+def _unknown(problem: click.ClickException) -> click.ClickException:
+    if problem.exit_code == USAGE:
+        problem.exit_code = UNKNOWN  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    return problem
+
+
+@click.command(cls=Probe)
 @click.option("--live", is_flag=True, help="Only: do the event loops of this machine's workers turn? Asks no server.")
 @one_queue
 @click.option("--max-lag", type=click.IntRange(0), help="Critical with more jobs waiting than this.")
@@ -27,7 +62,9 @@ from .options import DURATION, Command, chosen, one_queue, printing
 @printing
 @click.pass_context
 def health(ctx: click.Context, /, **options: Any) -> None:
-    """Exit with 0 if all is well, 1 with a warning, 2 if something is critical, 4 if Redis cannot be reached.
+    """Exit with 0 if all is well, 1 with a warning, 2 if something is critical.
+
+    With 3 if the command is wrong, 4 if Redis cannot be reached: both say nothing of the queues.
 
     Judged by the HealthPolicy that the queue's workers declare, else by the default one; every queue needs a worker
     while jobs wait. For a liveness probe use --live, which exits with 0 or 1: a Redis that is away must not restart

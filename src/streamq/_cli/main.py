@@ -19,7 +19,7 @@ Exit codes:
   0  done; a worker that was asked to stop and finished its jobs
   1  unhealthy (health: a warning), or it failed while running
   2  wrong usage; health: critical
-  3  the app cannot be imported
+  3  the app cannot be imported; health: wrong usage
   4  Redis cannot be reached, or refused us
   5  the job that was waited for failed
   6  waited too long
@@ -57,6 +57,7 @@ COMMANDS = {
     "block": Place("blocks", "block", "Hold the jobs that fit a condition."),
     "unblock": Place("blocks", "unblock", "Let blocked jobs go on."),
     "blocks": Place("blocks", "blocks", "List the blocks in force."),
+    "breakers": Place("breakers", "breakers", "List the circuit breakers of a queue."),
     "dedup": Place("dedup", "dedup", "Look at dedup keys, and release them."),
     "drain": Place("control", "drain", "Remove what waits and has not started."),
     "bench": Place("bench", "bench", "Measure how fast this machine and that server are."),

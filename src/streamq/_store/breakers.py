@@ -39,6 +39,12 @@ class Seen(NamedTuple):
     waiting: int
 
 
+async def names(store: Store) -> list[str]:
+    """Return the names of the breakers that ever counted a failure, or were opened by hand."""
+    flat = await store.call((b"HGETALL", store.keys.breakers))
+    return [name.decode("utf-8", "replace") for name in flat[::2]]
+
+
 async def breaker(
     store: Store,
     what: What,

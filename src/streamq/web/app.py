@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import unquote
 
 from starlette.routing import BaseRoute, Router
@@ -23,7 +23,7 @@ from ..queue import Queue
 from . import rest
 from .access import AccessRule
 from .frame import Frame
-from .links import segment
+from .links import Links, checked_links, segment
 from .meter import Meter
 from .redaction import SENSITIVE, Redaction
 from .site import Site
@@ -37,7 +37,8 @@ class Dashboard:
     `basic` and `bearer` make one. Without it only this very machine is let in. redact: patterns of payload fields to
     hide ("password", "*.token"; case does not matter), instead of `SENSITIVE`. title: shown at the top. read_only:
     nobody may act. root_path: where it is mounted, for frameworks that do not say so (Django). submit_rate: jobs a
-    client may submit (`RateLimit`; None: no bound). max_body: bytes of a request.
+    client may submit (`RateLimit`; None: no bound). max_body: bytes of a request. trace_url, request_url: where the
+    page of a job leads to, "https://jaeger.example/trace/{trace_id}" and "https://logs.example/?q={request_id}".
 
     Raises:
         ConfigError: for a value that cannot be right.
@@ -56,6 +57,7 @@ class Dashboard:
         root_path: str = "",
         submit_rate: RateLimit | None = RateLimit(100, per=1.0),  # noqa: B008 - frozen
         max_body: int = 1_048_576,
+        **links: Unpack[Links],
     ) -> None:
         given = [queues] if isinstance(queues, Queue) else list(queues)
         if given and url is not None:
@@ -66,8 +68,9 @@ class Dashboard:
             raise ConfigError("root_path", root_path, 'begins with a slash and does not end with one: "/queues"')
         meter = None if submit_rate is None else Meter(submit_rate.count, seconds("per", submit_rate.per))
         self.site: Site = Site(
-            given, url=url, prefix=prefix, title=title, redaction=Redaction(redact), meter=meter, read_only=read_only
-        )
+            given, url=url, prefix=prefix, title=title, redaction=Redaction(redact), meter=meter, read_only=read_only,
+            links=checked_links(links),
+        )  # fmt: skip
         self._frame = Frame(self.site, Router(_routes(self.site)), access=access, max_body=max_body)
         self._root_path = root_path
 

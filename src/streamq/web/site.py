@@ -38,7 +38,7 @@ from starlette.responses import HTMLResponse, Response
 from ..queue import Queue
 from ..trail import AuditEntry, AuditPage, Trail
 from .access import Access, Level
-from .links import SLASH, in_words, link
+from .links import SLASH, Links, in_words, link
 from .meter import Meter
 from .redaction import Redaction
 from .roster import Roster
@@ -66,7 +66,7 @@ class Site:
     """The queues, and the rules for those who look at them.
 
     title: shown at the top. redaction: which payload fields are hidden. meter: how fast a client may submit. read_only:
-    nobody may act here, whatever ``access`` says.
+    nobody may act here, whatever ``access`` says. links: where pages lead to outside of here.
     """
 
     def __init__(
@@ -79,11 +79,13 @@ class Site:
         redaction: Redaction,
         meter: Meter | None,
         read_only: bool,
+        links: Links,
     ) -> None:
         self.title = title
         self.redaction = redaction
         self.meter = meter
         self.read_only = read_only
+        self.links: Links = links
         self.roster: Roster = Roster(queues, url=url, prefix=prefix)
         self.trail_of: Trail = Trail(self.roster.home)
         self.nobody: Access = Access("deny")

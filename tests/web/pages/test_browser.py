@@ -213,6 +213,74 @@ async def test_pause_and_resume_with_the_reason_on_the_overview(page: Any, site:
     assert not (await shop.counts()).paused
 
 
+async def test_acts_on_a_whole_queue(page: Any, site: str, shop: Queue) -> None:
+    await dead(shop, 2)
+    dialog = page.get_by_role("dialog")
+    await page.goto(f"{site}/queues/shop")
+    await page.get_by_role("link", name="New job…").click()
+    await dialog.get_by_label("Handler").fill("work")
+    await dialog.get_by_label("Payload").fill('{"number": 7}')
+    await dialog.get_by_label("Tenant").fill("acme")
+    await dialog.get_by_role("button", name="Enqueue it").click()
+    await page.get_by_text("Enqueued.").wait_for()
+    (made,) = (await shop.jobs("waiting")).jobs
+    assert (made.args, made.tenant) == ({"number": 7}, "acme")
+
+    await page.goto(f"{site}/queues/shop")
+    await page.get_by_role("link", name="Drain…").click()
+    await dialog.get_by_role("button", name="Remove 1 job").click()
+    await page.get_by_text("1 job of shop removed").wait_for()
+    assert ((await shop.counts()).waiting, (await shop.counts()).delayed) == (0, 1)
+
+    await page.goto(f"{site}/queues/shop")
+    await page.get_by_role("link", name="Clean…").click()
+    await dialog.get_by_label("Dead letters").check()
+    await dialog.get_by_label("Older than").fill("0s")
+    button = dialog.get_by_role("button", name="Forget them")
+    assert await button.is_disabled()
+    await dialog.get_by_label("To confirm").fill("clean")
+    await button.click()
+    await page.get_by_text("2 jobs of shop forgotten").wait_for()
+    assert (await shop.counts()).dead == 0
+
+    await page.goto(f"{site}/")
+    await page.get_by_role("link", name="Pause all…").click()
+    await dialog.get_by_label("Why").fill("incident 42")
+    await dialog.get_by_label("To confirm").fill("pause")
+    await dialog.get_by_role("button", name="Pause 1 queue").click()
+    await page.get_by_text("1 queue paused.").wait_for()
+    assert (await shop.counts()).pause_reason == "incident 42"
+
+
+async def test_limits_and_blocks(page: Any, site: str, shop: Queue) -> None:
+    await shop.limits.set("g:acme", concurrency=3)
+    await shop.block(tenant="acme", reason="unpaid", by="ann")
+    await page.goto(f"{site}/limits")
+    await page.get_by_role("link", name="Change…").click()
+    await page.get_by_label("At a time").fill("7")
+    await page.get_by_role("button", name="Change it").click()
+    await page.get_by_text("g:acme of shop is changed").wait_for()
+    (found,) = [one for one in await shop.limits.list() if one.gate == "g:acme"]
+    assert found.concurrency == 7
+    await page.get_by_role("button", name="Release").click()
+    await page.get_by_text("Released: what it held goes on").wait_for()
+    assert await shop.blocks() == []
+
+
+async def test_a_slow_replay_is_stopped(page: Any, site: str, shop: Queue) -> None:
+    await dead(shop, 60)
+    await page.goto(f"{site}/dead")
+    await page.get_by_role("link", name="Replay 60…").click()
+    await page.get_by_label("Spread at 5 a second").check()
+    await page.get_by_role("button", name="Replay 60 dead letters").click()
+    await page.get_by_text("Replaying 60: ").wait_for()
+    await page.get_by_role("button", name="Stop").click()
+    await page.get_by_text("Stopped; the others are as they were.").wait_for()
+    counts = await shop.counts()
+    assert 0 < counts.waiting < 60
+    assert counts.waiting + counts.dead == 60
+
+
 async def test_schedules(page: Any, site: str, shop: Queue) -> None:
     scheduler = Scheduler(shop)
     await scheduler.upsert("nightly", shop.spec("work", {"number": 1}), cron="0 2 * * *")
@@ -225,6 +293,16 @@ async def test_schedules(page: Any, site: str, shop: Queue) -> None:
     found = await scheduler.get("nightly")
     assert found is not None
     assert found.paused
+    await page.get_by_role("button", name="Resume").click()
+    await page.get_by_text("nightly runs again from its next tick on").wait_for()
+    found = await scheduler.get("nightly")
+    assert found is not None
+    assert not found.paused
+    await page.goto(f"{site}/schedule?queue=shop&id=nightly")
+    await page.get_by_role("link", name="Remove…").click()
+    await page.get_by_role("button", name="Remove nightly").click()
+    await page.get_by_text("nightly is removed").wait_for()
+    assert await scheduler.get("nightly") is None
 
 
 async def test_selected_jobs_by_keyboard(page: Any, site: str, shop: Queue) -> None:
@@ -261,6 +339,23 @@ async def test_the_page_lives_and_rows_stay_where_they_are(page: Any, site: str,
     assert await page.locator("[data-row] .big").first.inner_text() == "2"
     await page.get_by_role("link", name="Show them").click()
     await page.get_by_role("heading", name="3 dead letters, 2 errors").wait_for()
+
+
+async def test_a_screen_on_the_wall_shows_the_overview_alone(page: Any, site: str) -> None:
+    await page.goto(f"{site}/")
+    assert await page.locator(".rail").is_visible()
+    await page.goto(f"{site}/?wall=1")
+    await page.locator("main").get_by_text("shop").first.wait_for()
+    assert not await page.locator(".rail").is_visible()
+    assert not await page.get_by_role("link", name="Pause all…").is_visible()
+
+
+async def test_the_page_asks_again_and_again_where_there_is_no_feed(page: Any, site: str, shop: Queue) -> None:
+    await page.add_init_script("delete window.EventSource")
+    await page.goto(f"{site}/queues/shop")
+    await shop.enqueue_many([shop.spec("work", {"number": 0}, delay=3600) for _ in range(41)])
+    await page.get_by_text("Live, asking every 5 s").wait_for()
+    await page.locator("#live_counts").get_by_text("42", exact=True).wait_for()
 
 
 async def test_theme_and_keys_and_find(page: Any, site: str, shop: Queue) -> None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 from typing import Any
 
+import click
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
 
-from streamq import Queue, RateLimit, Scheduler, Worker
+from streamq import CircuitBreaker, Queue, RateLimit, Scheduler, Worker
+from streamq._cli.main import cli
+from streamq.errors import ConfigError
+from streamq.grouping import DeadGroups
 from streamq.web import Dashboard, Level
 from tests.servers import Server, StartServer
 from tests.web.asking import OPEN, Asking
-from tests.worker.helpers import MakeQueue, until
+from tests.worker.helpers import Gate, MakeQueue, until
 
 HTML = {"accept": "text/html"}
 HOSTILE = "<script>alert(1)</script>\"'&\u202e"
@@ -223,6 +228,50 @@ async def test_a_job_tells_its_story(browser: Browser, shop: Queue) -> None:
     assert (browser.status, browser.heading) == (404, "This job is no longer known")
 
 
+async def test_trace_and_request_lead_to_where_they_are_shown(shop: Queue, asking: Asking) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "x-request-id": 'r 7"><script>'}
+    job = await shop.enqueue("work", {"number": 1}, headers=headers)
+    spoilt = await shop.enqueue("work", {"number": 2}, headers={"traceparent": "00-javascript:alert(1)-x-01"})
+    plain = Browser(asking(Dashboard(shop, **OPEN)))
+    links: dict[str, Any] = {
+        "trace_url": "https://jaeger.example/trace/{trace_id}",
+        "request_url": "https://logs.example/?q={request_id}&since=1d",
+    }
+    linked = Browser(asking(Dashboard(shop, **OPEN, **links)))
+    hiding = Browser(asking(Dashboard(shop, redact=["x-request-id"], **OPEN, **links)))
+
+    await plain.get(f"/job?queue=shop&id={job.id}")
+    assert trace in plain.text
+    assert "jaeger" not in plain.text
+    await linked.get(f"/job?queue=shop&id={job.id}")
+    assert f'<a href="https://jaeger.example/trace/{trace}">{trace}</a>' in linked.text
+    assert 'href="https://logs.example/?q=r%207%22%3E%3Cscript%3E&amp;since=1d"' in linked.text
+    await linked.get(f"/job?queue=shop&id={spoilt.id}")
+    assert "jaeger" not in linked.text
+    await hiding.get(f"/job?queue=shop&id={job.id}")
+    assert "jaeger" in hiding.text
+    assert "logs.example" not in hiding.text
+    assert "r 7" not in hiding.text
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"trace_url": "https://jaeger.example/"},
+        {"trace_url": "javascript:alert('{trace_id}')"},
+        {"request_url": "https://logs.example/{trace_id}"},
+        {"request_url": 5},
+    ],
+)
+def test_what_leads_nowhere_is_refused(links: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="give an address with "):
+        Dashboard(Queue("q"), **links)
+    misspelt: dict[str, Any] = {"trace": "https://jaeger.example/{trace_id}"}
+    with pytest.raises(TypeError, match="unexpected keyword argument 'trace'"):
+        Dashboard(Queue("q"), **misspelt)
+
+
 async def test_a_dead_job_is_retried(browser: Browser, shop: Queue) -> None:
     (job_id,) = await dead(shop, 1)
     await browser.get(f"/job?queue=shop&id={job_id}")
@@ -359,6 +408,34 @@ async def test_a_hundred_are_purged_only_when_the_number_was_typed(browser: Brow
     await until(lambda: ended(browser, "100 dead letters purged."))
 
 
+async def test_the_number_on_the_button_is_exact_however_few_were_looked_at(
+    browser: Browser, shop: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Queue.dead_groups
+
+    async def short(queue: Queue, **_: Any) -> DeadGroups:
+        return await whole(queue, most=10)
+
+    monkeypatch.setattr(Queue, "dead_groups", short)
+    shop.handler("fail2", max_attempts=1)(always_fails)
+    async with Worker(shop):
+        await shop.enqueue_many([shop.spec("fail", {"number": number}) for number in range(30)])
+        await shop.enqueue_many([shop.spec("fail2", {}) for _ in range(230)])
+        await until(lambda: has_dead(shop, 260))
+    await browser.get("/dead")
+    assert browser.heading == "260 dead letters, 2 errors"
+    assert "Numbers are exact; histories and shares are by the newest 10 of 260." in browser.text
+    assert "Replay 230…" in browser.text
+    assert "Replay 30…" in browser.text
+    await browser.get(browser.link("dead-replay"))
+    assert browser.heading == "Replay 230 dead letters?"
+    await browser.press("dead-replay", rate="")
+    await until(lambda: ended(browser, "230 dead letters replayed."))
+    await browser.get("/dead")
+    assert browser.heading == "30 dead letters, 1 error"
+    assert "Replay 30…" in browser.text
+
+
 async def always_fails() -> None:
     raise RuntimeError("always")
 
@@ -428,6 +505,44 @@ async def test_schedules_run_now_pause_resume_and_go(browser: Browser, shop: Que
     assert "There is no such page" in await browser.get("/schedule?queue=shop&id=nightly")
 
 
+async def test_workers_show_their_slots_and_what_they_run(browser: Browser, shop: Queue) -> None:
+    gate = Gate()
+
+    @shop.handler("hold")
+    async def hold() -> None:
+        await gate.through("hold")
+
+    async with Worker(shop, concurrency=7, name="blue"):
+        job = await hold.enqueue()
+
+        async def shown() -> bool:
+            return job.id in await browser.get("/workers")
+
+        await until(shown, "the heartbeat tells of the job")
+        assert browser.heading == "1 worker"
+        assert 'aria-label="1 of 7 slots busy"' in browser.text
+        row = re.search(rf'<tr data-row="shop/{job.id}">.*?</tr>', browser.text, re.DOTALL)
+        assert row is not None
+        assert "hold" in row[0]
+        assert "blue" in row[0]
+        await browser.get(f"/job?queue=shop&id={job.id}")
+        assert "hold runs on blue" in browser.heading
+        gate.open()
+        await job.result(timeout=10)
+
+
+async def test_the_server_page_says_what_the_doctor_says(browser: Browser, shop: Queue) -> None:
+    await shop.enqueue("work", {"number": 1})
+    found = await shop.server()
+    await browser.get("/server")
+    assert browser.heading.startswith(found.title)
+    troubles = [one for one in found.checks if one.level != "ok"]
+    assert troubles, "a server for tests has no password and no persistence"
+    assert f"{len(troubles)} thing{'' if len(troubles) == 1 else 's'} to change" in browser.heading
+    text = html.unescape(browser.text)
+    assert [one for one in troubles if one.name not in text or one.remedy not in text] == []
+
+
 async def test_limits_are_changed_and_blocks_released(browser: Browser, shop: Queue) -> None:
     await shop.limits.set("g:acme", concurrency=3)
     await shop.block(name="work", reason="provider down", by="ann")
@@ -440,6 +555,27 @@ async def test_limits_are_changed_and_blocks_released(browser: Browser, shop: Qu
     await browser.get("/limits")
     await browser.press("block-release")
     assert await shop.blocks() == []
+
+
+async def test_circuit_breakers_are_listed_the_open_ones_first(browser: Browser, shop: Queue) -> None:
+    await shop.limits.set("g:acme", concurrency=3)
+    shop.use(CircuitBreaker("calm", handlers=("work",)))
+    await browser.get("/limits")
+    assert re.search(r"<b>calm</b>.*?>closed<", browser.text, re.DOTALL)
+    assert browser.heading == "1 limit"
+    await CircuitBreaker("twilio", handlers=("fail",)).open(shop, for_=900, reason="maintenance <b>", by="ann")
+    await browser.get("/limits")
+    assert browser.heading == "1 limit, 1 circuit breaker open"
+    row = re.search(r"<b>twilio</b>.*?</tr>", browser.text, re.DOTALL)
+    assert row is not None
+    assert re.search(r"open, next probe in 1[45] m", row[0])
+    assert "maintenance &lt;b&gt; (by ann)" in row[0]
+    assert browser.text.index("<b>twilio</b>") < browser.text.index("<b>calm</b>")
+    assert browser.text.count("<b>twilio</b>") == 1, "not among the limits as well"
+    await CircuitBreaker("twilio").close(shop, by="ann")
+    await browser.get("/limits")
+    assert browser.heading == "1 limit"
+    assert "closed by hand (by ann)" in browser.text
 
 
 async def test_a_reader_sees_everything_and_no_button(shop: Queue, asking: Asking) -> None:
@@ -487,6 +623,49 @@ async def test_hostile_text_is_shown_and_never_more_than_that(browser: Browser, 
     assert "&lt;script&gt;" in browser.text
     await browser.press("job-retry")
     assert "<script>alert" not in browser.text
+
+
+async def test_every_page_and_every_dialog_ends_in_a_command_that_exists(browser: Browser, shop: Queue) -> None:
+    (job_id, _) = await dead(shop, 2)
+    await Scheduler(shop).upsert("nightly", shop.spec("work", {"number": 1}), cron="0 2 * * *")
+    await shop.limits.set("g:acme", concurrency=3)
+    await shop.limits.set("g:globex", weight=2.0)
+    jobs = [await shop.enqueue("work", {"number": 1}, tenant="acme", delay=one) for one in (0, 3600)]
+    paths = [f"/job?queue=shop&id={one}" for one in (job_id, *(job.id for job in jobs))]
+    paths += [*PAGES, "/schedule?queue=shop&id=nightly", "/jobs?state=dead&error=OSError&tenant=a b&payload=number=1"]
+    said, asks = set[str](), set[str]()
+    for path in paths:
+        said |= echoes(await browser.get(path))
+        asks |= {html.unescape(one) for one in re.findall(r'href="([^"]*/act/[^"]*)"', browser.text)}
+    assert len(asks) > 12
+    for path in sorted(asks):
+        said |= echoes(await browser.get(path))
+        assert browser.status == 200, path
+    assert len(said) > 20
+    for one in sorted(said):
+        parsed(one)
+
+
+def echoes(text: str) -> set[str]:
+    return {html.unescape(one) for one in re.findall(r'<code id="(?:ask-)?echo">(.+?)</code>', text)}
+
+
+def parsed(said: str) -> None:
+    """Read a command as the command line does, up to where it would be run."""
+    name, *words = shlex.split(said)
+    assert name == "streamq"
+    command: click.Command = cli
+    context = click.Context(command, info_name=name)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words[0])
+        assert found is not None, said
+        command, context = found, click.Context(found, info_name=words.pop(0), parent=context)
+    try:
+        read = command.make_context(str(command.name), words)
+    except click.UsageError as problem:
+        raise AssertionError(f"{said}: {problem.message}") from None
+    if "everything" in read.params and "ids" in read.params:
+        assert read.params["everything"] or read.params["ids"], said
 
 
 MISSING = ["/queues/none", "/dead?queue=none", "/jobs?queue=none", "/job?queue=none&id=1", "/nothing", "/act/nothing"]

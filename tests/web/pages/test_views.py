@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamq import AttemptInfo, Counts, JobInfo, JobState, WorkerInfo
+from streamq._cli.jobs import jobs as cli_jobs
 from streamq._core.health import Reason
+from streamq.grouping import DeadGroup, DeadGroups
 from streamq.timetable import ScheduleInfo
 from streamq.web.redaction import Redaction
 from streamq.web.views import (
@@ -176,6 +178,13 @@ def test_a_filter_goes_from_the_bar_to_the_address_and_back() -> None:
     assert filters.command(found) == (
         "streamq jobs list --queue mail --state dead --error 'no answer' --search timeo --since 6h"
     )
+
+
+def test_the_command_line_has_every_filter_of_the_page() -> None:
+    listing = cli_jobs.commands["list"]
+    options = {word.removeprefix("--") for one in listing.params for word in one.opts}
+    spelt = {"payload": "where", "text": "search"}
+    assert {spelt.get(key, key) for key in (*filters.KEYS, "text")} <= options
 
 
 def test_what_looks_like_an_id_is_one() -> None:
@@ -373,6 +382,22 @@ def test_headings_of_dead_letters() -> None:
     assert dead.heading(0, 0, whole=True) == "No dead letters. Good."
     assert dead.heading(1561, 5, whole=True) == "1,561 dead letters, 5 errors"
     assert dead.heading(50_000, 5, whole=False) == "50,000 dead letters, at least 5 errors"
+
+
+def grouped(*names: str, whole: bool = True, exact: bool = True) -> DeadGroups:
+    groups = [DeadGroup(one, one, "E", "", 700, NOW, NOW, "id", (), {}, 0) for one in names]
+    return DeadGroups(groups, 500, 700 * len(names), whole, NOW, exact)
+
+
+def test_what_is_not_told_of_all_dead_letters_is_said() -> None:
+    assert dead.looked([grouped("a"), grouped("b")]) == ""
+    assert dead.looked([grouped("a"), grouped("b", "c", whole=False)]) == (
+        "Numbers are exact; histories and shares are by the newest 1,000 of 2,100."
+    )
+    assert dead.looked([grouped("a", exact=False)]).startswith("Dead letters are being counted anew")
+    assert dead.are_told_apart([grouped("a"), grouped("b", whole=False)])
+    assert not dead.are_told_apart([grouped("a"), grouped("")]), "those beyond the thousandth have no handler"
+    assert not dead.are_told_apart([grouped("a", exact=False)])
 
 
 def test_a_schedule_is_in_plain_english_and_both_zones() -> None:

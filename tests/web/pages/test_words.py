@@ -83,6 +83,12 @@ def test_an_id_is_known_by_its_end() -> None:
     assert words.tail("invoice-7") == "invoice-7"
 
 
+def test_a_worker_is_known_by_its_place_and_process() -> None:
+    assert words.worker("app-1:4711:bbf0cbfe885467e2") == "app-1:4711"
+    assert words.worker("blue") == "blue"
+    assert words.worker("a:b:c") == "a:b:c"
+
+
 def test_the_command_line_of_a_page() -> None:
     command = line("jobs", "list", queue="mail", state="dead", name=None, error="it's; rm -rf", since="")
     assert command == """streamq jobs list --queue mail --state dead --error 'it'"'"'s; rm -rf'"""

@@ -128,7 +128,7 @@ async def ask_clean(form: Form) -> Ask:
             Field("age", "Older than", "text", form["age"] or "7d", "such as 1h or 7d"),
             Field("typed", "To confirm", "typed", "clean", "clean"),
         ],
-        command=line("dlq", "purge", queue=queue.name, older_than="7d"), button="Forget them", danger=True,
+        command=line("dlq", "purge", queue=queue.name, older_than="7d") + " --all", button="Forget them", danger=True,
         fields=[("queue", queue.name)],
     )  # fmt: skip
 
@@ -214,7 +214,7 @@ async def ask_limit(form: Form) -> Ask:
             Field("do", "What", "choice", "set", "", choices),
             Field("concurrency", "At a time", "text", "" if now == "no bound" else now, "a number; empty: no bound"),
         ],
-        command=line("limits", "set", gate, queue=queue.name, concurrency=now if now.isdigit() else None),
+        command=line("limits", "set", queue.name, gate, concurrency=now if now.isdigit() else "none"),
         button="Change it", fields=[("queue", queue.name), ("gate", gate)],
     )  # fmt: skip
 

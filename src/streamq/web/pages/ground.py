@@ -290,6 +290,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "duration": words.duration,
     "ms": _of_ms,
     "tail": words.tail,
+    "worker": words.worker,
     "iso": words.iso,
     "instant": words.instant,
     "clock": words.clock,

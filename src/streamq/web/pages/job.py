@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,13 +12,17 @@ from starlette.requests import Request
 from ...errors import ConfigError, ResultError
 from ...info import JobInfo
 from ...queue import Queue
+from ..links import outward
+from ..redaction import Hidden
 from ..site import Site
 from ..views import job as view
 from ..views import payload, states, words
 from ..views.command import line
 from .ground import Ground, Page
 
-TRACE = "traceparent"
+TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+"""What the header ``traceparent`` looks like: version, trace, span, flags."""
+
 REQUESTS = ("x-request-id", "request_id", "request-id")
 
 
@@ -96,16 +101,16 @@ def _details(site: Site, request: Request, info: JobInfo) -> list[tuple[str, str
     def at(when: datetime | None) -> str:
         return f"{words.instant(when)}" if when else ""
 
-    trace = info.headers.get(TRACE, "").split("-")
-    trace_id = trace[1] if len(trace) > 1 else ""
-    template: str = getattr(site, "trace_url", "") or ""
-    href = template.replace("{trace_id}", trace_id) if trace_id and template.startswith(("https://", "http://")) else ""
-    request_id = next((info.headers[name] for name in REQUESTS if name in info.headers), "")
+    trace = TRACE.match(info.headers.get("traceparent", ""))
+    trace_id = "" if trace is None else trace[1]
+    headers = site.redaction.headers(info.headers)
+    request_id = next((headers[name] for name in REQUESTS if name in headers), "")
+    logs = "" if isinstance(request_id, Hidden) else outward(site.links, "request_url", request_id)
     origin = info.headers.get("replay_of", "")
     jobs_of = site.url(request, "/jobs", queue=info.queue, tenant=info.tenant or "")
     rows = [
-        ("Trace", trace_id, href),
-        ("Request", request_id, ""),
+        ("Trace", trace_id, outward(site.links, "trace_url", trace_id)),
+        ("Request", request_id, logs),
         ("Tenant", info.tenant or "", jobs_of),
         ("Priority", info.priority.name.lower() if info.priority is not None else "", ""),
         ("Attempts", f"{info.attempts} of {info.max_attempts}" if info.max_attempts else str(info.attempts), ""),

@@ -95,22 +95,29 @@ async def limits(ground: Ground, request: Request) -> Page:
     now = datetime.now(UTC)
     rows: list[places.Limit] = []
     blocks: list[tuple[str, Any]] = []
-    breakers: list[tuple[str, Any]] = []
+    fuses: list[places.Fuse] = []
     asked = request.query_params.get("queue", "")
     queues = [ground.site.named(asked)] if asked else list(ground.site.queues.values())[:QUEUES]
     for queue in queues:
         try:
             found = await queue.limits.list()
             in_force = await queue.blocks()
+            breakers = await queue.breakers()
         except RedisUnavailable:
             raise
         except StreamqError:
             continue
-        rows += [places.limit(queue.name, one, now) for one in _largest(found) if not one.gate.startswith("x.")]
+        rows += [
+            places.limit(queue.name, one, now) for one in _largest(found) if not one.gate.startswith(("x.", "cb."))
+        ]
+        fuses += [places.fuse(queue.name, one, now) for one in breakers]
         blocks += [(queue.name, one) for one in in_force]
     rows.sort(key=lambda one: (one.waiting == 0, one.state == "open", one.queue, one.gate))
-    context = {"rows": rows[:200], "blocks": blocks[:100], "breakers": breakers}
-    return Page("limits.html", places.limits_heading(rows, len(blocks)), context, line("limits", "list"), "/limits")
+    fuses.sort(key=lambda one: (one.is_closed, one.queue, one.name))
+    context = {"rows": rows[:200], "blocks": blocks[:100], "fuses": fuses[:100]}
+    heading = places.limits_heading(rows, len(blocks), sum(not one.is_closed for one in fuses))
+    command = line("limits", "list", rows[0].queue if rows else queues[0].name) if queues else ""
+    return Page("limits.html", heading, context, command, "/limits")
 
 
 def _largest(found: Sequence[Any]) -> list[Any]:

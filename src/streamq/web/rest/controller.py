@@ -139,10 +139,14 @@ async def add_job(call: Call, query: Which, body: NewJob) -> Added:
         name=body.type, payload=body.data, job_id=options.job_id, delay=delay, priority=_lane(options.priority),
         max_attempts=options.attempts,
     )  # fmt: skip
-    found = await enqueue(call, queue_of(call, query), submission)
+    queue = queue_of(call, query)
+    found = await enqueue(call, queue, submission)
+    state = "delayed" if delay else "waiting"
     if not found.created:
         call.status = 200
-    return Added(id=found.id, type=body.type, state="delayed" if delay else "waiting", created=found.created)
+        job = await queue.job(found.id)
+        state = state if job is None else _word(await job.state())
+    return Added(id=found.id, type=body.type, state=state, created=found.created)
 
 
 @table.get("/jobs/{job_id:path}", errors=(404,))

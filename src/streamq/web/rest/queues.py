@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from ..._core.stats import Stats
+from ...breaker import BreakerInfo
 from ...errors import ConfigError
 from ...health import Health
 from ...limits import LimitInfo
@@ -74,6 +75,12 @@ class LimitList(msgspec.Struct, kw_only=True):
     """Every gate and class that code or a person said something about."""
 
     limits: list[LimitInfo]
+
+
+class BreakerList(msgspec.Struct, kw_only=True):
+    """The circuit breakers of a queue."""
+
+    breakers: list[BreakerInfo]
 
 
 class Hold(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -174,6 +181,12 @@ async def list_workers(call: Call) -> WorkerList:
 async def list_limits(call: Call) -> LimitList:
     """Return the limits in force, what runs under them and what waits for them."""
     return LimitList(limits=await call.queue.limits.list())
+
+
+@table.get("/queues/{queue}/breakers", errors=(404,))
+async def list_breakers(call: Call) -> BreakerList:
+    """Return the circuit breakers: closed, open or half open, why, and how many jobs wait for them."""
+    return BreakerList(breakers=await call.queue.breakers())
 
 
 @table.get("/queues/{queue}/health", errors=(404,), also=(503,))

@@ -69,7 +69,7 @@ def heading(info: JobInfo, why: str, now: datetime) -> str:
         "dead": f"is dead after {runs}" if info.attempts else "is dead, it never ran",
         "completed": f"completed{took}",
         "cancelled": "expired before it could start" if str(info.state) == "expired" else "was cancelled",
-        "active": f"runs on {info.worker}" if info.worker else "runs",
+        "active": f"runs on {words.worker(info.worker)}" if info.worker else "runs",
         "retrying": f"tries again {words.until(info.due_at, now)}, after {runs}",
         "delayed": f"is delayed, {_due(info, now)}",
         "parked": "is parked: no worker knows this handler",

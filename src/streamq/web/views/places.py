@@ -1,4 +1,4 @@
-"""Limits, groups and blocks in words; the server's checks; the audit trail."""
+"""Limits, groups, blocks and circuit breakers in words; the server's checks; the audit trail."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ..._core.checkup import Check
+from ...breaker import BreakerInfo
 from ...controls import Server
 from ...limits import LimitInfo
 from ...trail import AuditEntry
@@ -65,17 +66,43 @@ def gate_words(gate: str) -> tuple[str, str]:
         return "queue", "the whole queue"
     if gate == "g":
         return "groups", "every group"
-    if gate.startswith("cb."):
-        return "circuit breaker", gate[3:]
     return _KINDS.get(gate[:1], "gate"), gate[2:]
 
 
-def limits_heading(found: Sequence[Limit], blocks: int) -> str:
-    """Return the page's answer: "6 limits, 2 hold jobs back"."""
+class Fuse(NamedTuple):
+    """A circuit breaker of the page. ``at``: when it opened or closed last."""
+
+    queue: str
+    name: str
+    is_closed: bool
+    says: str
+    why: str
+    at: datetime | None
+    waiting: int
+
+
+def fuse(queue: str, info: BreakerInfo, now: datetime) -> Fuse:
+    """Return a circuit breaker for the page."""
+    if info.state == "open":
+        says = f"open, next probe {words.until(info.next_probe, now)}"
+    elif info.state == "half_open":
+        says = "half open, a probe runs" if info.running else "half open, the next job is the probe"
+    else:
+        says = f"closed, {words.count(info.failures, 'failure')} counted" if info.failures else "closed"
+    if info.failed_probes:
+        says += f", {words.count(info.failed_probes, 'probe')} failed"
+    why = f"{info.reason} (by {info.by})" if info.by else info.reason
+    return Fuse(queue, info.name, info.state == "closed", says, why, info.changed_at, info.waiting)
+
+
+def limits_heading(found: Sequence[Limit], blocks: int, breakers: int) -> str:
+    """Return the page's answer: "6 limits, 2 hold jobs back, 1 circuit breaker open"."""
     holding = sum(one.waiting > 0 for one in found)
     head = words.count(len(found), "limit") if found else "No limit is set"
     if holding:
         head += f", {holding} {'holds' if holding == 1 else 'hold'} jobs back"
+    if breakers:
+        head += f", {words.count(breakers, 'circuit breaker')} open"
     return f"{head}, {words.count(blocks, 'block')} in force" if blocks else head
 
 

@@ -142,6 +142,11 @@ def size(number_of_bytes: float) -> str:
     return NONE
 
 
+def worker(name: str) -> str:
+    """Return a worker's name as people know it: host or name and process, without what makes it unique."""
+    return re.sub(r":[0-9a-f]{16}$", "", name)
+
+
 def tail(job_id: str) -> str:
     """Return the end of an id: the front of one is time, and alike for all of an hour."""
     return job_id if len(job_id) <= 12 else f"…{job_id[-8:]}"
