@@ -72,15 +72,22 @@ nothing; [where the time goes](where-the-time-goes.md) explains them.
 
 | what | gate |
 |---|---|
-| enqueue one by one | 1 call, 8 commands inside it |
+| enqueue one by one | 1 call, 11 commands with it, 2 of them to count |
 | enqueue in bulk | 1 call for 200 jobs |
-| drain of no-op jobs, concurrency 100 | settle and fetch of 100 jobs in one round trip, below 0.4 commands a job |
+| drain of no-op jobs, concurrency 100 | settle and fetch of 100 jobs in one round trip, below 0.45 commands a job |
 | a retry | 3 commands more: due time, body, back into the lane |
 | a delayed job | 2 commands to delay, 1 to promote, 100 promoted a call |
 | a job of a group, or with a rate key | 4 commands to enqueue, 8 to 14 to run, no round trip more |
 | a plain job on a queue with limits | no command of its own |
 | bytes of a job on the wire | beyond its arguments 75 to enqueue it, 85 to hand it out; 125 to end it |
 | an idle worker | at most 2 calls a second |
+| what happened, counted by handler and tenant | 4 commands a batch of settlements, 2 a batch of enqueues; none a job |
+| hooks (`@queue.on`), alerts without a rule | no command |
+| `Queue(events=True)` | 3 commands a job, in batches of their own; only those asked for with `events={...}` |
+| alerts with rules, an idle worker | at most 3 calls a second |
+| `queue.health()` | at most 60 commands, however many jobs there are |
+| tracing without a provider | no allocation |
+| a page of the dashboard | as many commands with 1,500 jobs a state as with 60, at most 200; a search too |
 """
 
 

@@ -321,6 +321,31 @@ async def test_selected_jobs_by_keyboard(page: Any, site: str, shop: Queue) -> N
     assert ((await shop.counts()).waiting, (await shop.counts()).dead) == (2, 1)
 
 
+async def test_many_jobs_run_now_are_cancelled_and_removed(page: Any, site: str, shop: Queue) -> None:
+    await shop.enqueue_many([shop.spec("work", {"number": number}, delay=3600) for number in range(4)])
+    dialog = page.get_by_role("dialog")
+    await page.goto(f"{site}/jobs?queue=shop&state=delayed")
+    for key in ("j", "x", "j", "x"):
+        await page.keyboard.press(key)
+    await page.get_by_role("button", name="Run now 2…").click()
+    await page.get_by_role("button", name="Run 2 jobs").click()
+    await page.get_by_text("2 jobs in line now.").wait_for()
+    assert ((await shop.counts()).waiting, (await shop.counts()).delayed) == (2, 3)
+
+    await page.goto(f"{site}/jobs?queue=shop&state=waiting")
+    await page.get_by_role("link", name="Cancel 2…").click()
+    await dialog.get_by_role("button", name="Cancel 2 jobs").click()
+    await page.get_by_text("2 jobs cancelled.").wait_for()
+    assert ((await shop.counts()).waiting, (await shop.counts()).cancelled) == (0, 2)
+
+    await dead(shop, 3)
+    await page.goto(f"{site}/jobs?queue=shop&state=dead")
+    await page.get_by_role("link", name="Remove 3…").click()
+    await dialog.get_by_role("button", name="Remove 3 jobs").click()
+    await page.get_by_text("3 jobs removed.").wait_for()
+    assert (await shop.counts()).dead == 0
+
+
 async def test_the_page_lives_and_rows_stay_where_they_are(page: Any, site: str, shop: Queue) -> None:
     await dead(shop, 1)
     await page.goto(f"{site}/dead")

@@ -599,7 +599,7 @@ async def test_hostile_text_is_shown_and_never_more_than_that(browser: Browser, 
     async def evil(text: str, more: dict[str, str]) -> None:
         raise RuntimeError(HOSTILE)
 
-    async with Worker(shop):
+    async with Worker(shop, name=HOSTILE):
         job = await shop.enqueue(
             "evil", {"text": HOSTILE, "more": {HOSTILE: HOSTILE}}, tenant=text, job_id=text, headers={text: text}
         )
@@ -607,11 +607,14 @@ async def test_hostile_text_is_shown_and_never_more_than_that(browser: Browser, 
     await shop.pause(reason=HOSTILE)
     await shop.block(tenant=text, reason=HOSTILE, by=HOSTILE)
     await shop.limits.set(f"g:{text}", concurrency=1, by=HOSTILE)
+    await CircuitBreaker("sms").open(shop, for_=900, reason=HOSTILE, by=HOSTILE)
+    again = shop.spec("evil", {"text": HOSTILE, "more": {HOSTILE: HOSTILE}}, tenant=text, headers={text: text})
+    await Scheduler(shop).upsert("evil", again, every=3600)
     await shop.enqueue("work", {"number": 1}, tenant=text)
     query = httpx.QueryParams({"queue": "shop", "id": job.id})
     search = httpx.QueryParams({"q": HOSTILE, "tenant": text, "add": "", "error": text})
     paths = [*PAGES, f"/job?{query}", f"/jobs?{search}", f"/audit?{search}"]
-    paths += [f"/act/job-edit?{query}", f"/act/job-remove?{query}"]
+    paths += [f"/act/job-edit?{query}", f"/act/job-remove?{query}", "/schedule?queue=shop&id=evil"]
     for path in paths:
         await browser.get(path)
         assert browser.status == 200, path
