@@ -628,6 +628,24 @@ async def test_hostile_text_is_shown_and_never_more_than_that(browser: Browser, 
     assert "<script>alert" not in browser.text
 
 
+async def test_a_megabyte_of_error_and_of_payload_makes_no_long_page(make_queue: MakeQueue, asking: Asking) -> None:
+    queue = make_queue("shop", max_payload=2_000_000)
+
+    @queue.handler("loud", max_attempts=1)
+    async def loud(text: str, many: list[int]) -> None:
+        del text, many
+        raise RuntimeError("y" * 1_000_000)
+
+    async with Worker(queue):
+        job = await queue.enqueue("loud", {"text": "x" * 500_000, "many": list(range(50_000))})
+        await until(lambda: has_dead(queue, 1))
+    browser = Browser(asking(Dashboard(queue, **OPEN)))
+    for path in ("/", "/queues/shop", "/jobs?state=dead", "/dead", f"/job?queue=shop&id={job.id}"):
+        await browser.get(path)
+        assert browser.status == 200, path
+        assert len(browser.text) < 250_000, (path, len(browser.text))
+
+
 async def test_every_page_and_every_dialog_ends_in_a_command_that_exists(browser: Browser, shop: Queue) -> None:
     (job_id, _) = await dead(shop, 2)
     await Scheduler(shop).upsert("nightly", shop.spec("work", {"number": 1}), cron="0 2 * * *")
