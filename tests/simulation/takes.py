@@ -15,7 +15,7 @@ from tests.simulation.state import State
 from tests.store import lined
 from tests.store.snapshot import text
 
-ARGUMENTS: Final = dict(zip("cCrbeuUpPxlvV", (1, 2, 4, 4, 2, 0, 0, 2, 2, 1, 3, 2, 2), strict=True))
+ARGUMENTS: Final = dict(zip("cCrbeuUpPxlvV", (1, 2, 4, 5, 2, 0, 0, 2, 2, 2, 3, 2, 2), strict=True))
 """Arguments of each settlement (settle.lua)."""
 
 HANDING: Final = frozenset({"fetch", "take", "tick", "unpark", "reconcile"})

@@ -413,6 +413,7 @@ class Queue:
         for letter in found["dead"].values():
             if "f" in letter:
                 letter["f"] = msgspec.msgpack.decode(letter["f"])
+        found["deaths"] = {label: msgspec.msgpack.decode(row) for label, row in now.deaths.items()}
         del found["lines"]["now_ms"]
         found["lines"]["dedup"] = {key: msgspec.msgpack.decode(data) for key, data in now.lines.dedup.items()}
         return self.names.plain(ordered(found))
