@@ -90,6 +90,12 @@ def test_whose_cancel_was_not_answered_may_have_ended_by_it() -> None:
     assert history.judge().wrong == {"lost": ["a"]}
 
 
+@pytest.mark.parametrize(("kept", "wrong"), [(2.5, {}), (1.5, {"lost": ["a"]})])
+def test_a_cancel_that_a_flush_came_between_may_have_been_made(kept: float, wrong: dict[str, list[str]]) -> None:
+    history = History().sent("a").say(1, 1, "cancelling", "a").fault("FLUSHALL", 2, 2.1).say(2, 9, "wiped", jobs=[])
+    assert history.say(kept, 1, "kept", "a").judge().wrong == wrong
+
+
 def test_what_a_thawed_worker_says_of_its_next_run_is_not_said_of_the_one_it_lost() -> None:
     history = History().sent("a").say(1.5, 9, "frozen", pid=10).start("a", 1, 10).start("a", 5, 11, fence=1)
     history.say(5.05, 9, "thawed", pid=10).lost("a", 5.1, 10).settled("a", 5.2, 11, verb="r", take=1)
@@ -220,6 +226,64 @@ def test_an_answer_belongs_to_the_run_of_its_take() -> None:
     assert history.judge({"a": 1}).wrong == {}
 
 
+@pytest.mark.parametrize("fault", ["group destroyed", "power loss"])
+@pytest.mark.parametrize("who", [10, 11])
+def test_who_was_given_what_another_holds_and_was_killed_before_he_was_refused(fault: str, who: int) -> None:
+    other = 21 - who
+
+    def history(*, killed: float | None, start: float = 2.1, kind: str = fault, take: int = 0) -> dict[str, list[str]]:
+        made = History().sent("a").start("a", 1.9, 10).fault(kind, 2, 2.05).start("a", start, 11, fence=take)
+        made.settled("a", start + 0.2, other, take=take if other == 11 else 0)
+        if killed is not None:
+            made.say(killed, 9, "killed", pid=who)
+        return made.judge({"a": 1}).wrong
+
+    assert history(killed=2.5) == {}
+    assert "unexplained" in history(killed=None), "it would have been told"
+    assert "unexplained" in history(killed=2.05 if who == 11 else 1.5), "another process of that number"
+    assert "unexplained" in history(killed=30), "it had the time to hear"
+    assert "unexplained" in history(killed=2.5, kind="partition"), "that does not make the server forget"
+    assert "unexplained" in history(killed=12.5, start=12), "too long after it"
+    assert "unexplained" in history(killed=2.5, take=1), "taken over, not given anew"
+
+
+def test_two_who_were_both_answered_well_are_not_explained_by_a_lost_group() -> None:
+    history = History().sent("a").fault("group destroyed", 2, 2.05).run("a", 1.9, 10).run("a", 2.1, 11, place="22-0")
+    assert "unexplained" in history.say(2.5, 9, "killed", pid=11).judge({"a": 1}).wrong
+
+
+@pytest.mark.parametrize("killed", [2.0, 2.4, 30.0, None])
+def test_a_retry_whose_worker_did_not_live_to_hear_of_it(killed: float | None) -> None:
+    """Noted as killed a moment after: the next run may have begun by then."""
+    history = History().sent("a").start("a", 1, 10).start("a", 2.2, 11, fence=TAKES, attempt=2)
+    history.settled("a", 2.3, 11, place="22-0")
+    if killed is not None:
+        history.say(killed, 9, "killed", pid=10)
+    assert (history.judge({"a": 1}).wrong == {}) == (killed in {2.0, 2.4})
+
+
+@pytest.mark.parametrize("more", [{"fence": 1}, {"fence": 0}, {"fence": TAKES}, {"fence": 1, "stalls": 1}])
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_hand_back_whose_worker_did_not_live_to_hear_of_it(more: dict[str, int], *, stopped: bool) -> None:
+    history = History().sent("a").start("a", 1, 10).start("a", 2.2, 11, **more).settled("a", 2.3, 11)
+    history.say(2.4, 9, "killed", pid=10)
+    if stopped:
+        history.say(2, 9, "stopped", pid=10)
+    assert (history.judge({"a": 1}).wrong == {}) == (stopped and more == {"fence": 1})
+
+
+@pytest.mark.parametrize(("killed", "is_explained"), [(7.1, True), (20.0, False), (None, False)])
+@pytest.mark.parametrize("begun", [1.0, 7.05])
+def test_a_thawed_worker_that_did_not_live_to_hear_what_it_lost(
+    begun: float, killed: float | None, *, is_explained: bool
+) -> None:
+    history = History().sent("a").start("a", begun, 10).say(2, 9, "frozen", pid=10).say(7, 9, "thawed", pid=10)
+    history.start("a", 7.06, 11, fence=1).settled("a", 7.2, 11, take=1)
+    if killed is not None:
+        history.say(killed, 9, "killed", pid=10)
+    assert ("unexplained" not in history.judge({"a": 1}).wrong) == is_explained
+
+
 # -- 5 and 6: how many runs, how many stalls --------------------------------------------------------------
 
 
@@ -309,6 +373,15 @@ def test_what_the_server_lost_itself_is_excused(how: str) -> None:
     verdict = history.judge({"b": 2})
     assert verdict.wrong == {"lost": ["c"]}
     assert verdict.excused == 2
+
+
+@pytest.mark.parametrize(("acked", "wrong"), [(2.5, {}), (1.5, {"double_enqueue": ["a"]})])
+def test_an_enqueue_that_a_flush_came_between_may_be_made_twice(acked: float, wrong: dict[str, list[str]]) -> None:
+    """Its answer was lost; when it was asked for again, the server had forgotten that it had done it."""
+    history = History().say(1, 1, "try", "a").say(acked, 1, "ok", "a").fault("FLUSHALL", 2, 2.1)
+    history.say(2, 9, "wiped", jobs=[]).run("a", 1.2, 10).run("a", 2.6, 11, place="22-0")
+    found = history.judge({"a": 2}).wrong
+    assert {name: jobs for name, jobs in found.items() if name == "double_enqueue"} == wrong
 
 
 # -- 10: order --------------------------------------------------------------------------------------------

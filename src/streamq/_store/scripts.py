@@ -16,7 +16,10 @@ _ALLOW_OOM = "#!lua flags=allow-oom\n"
 _PRELUDE = ("_prelude.lua",)
 _CLAIM = ("_prelude.lua", "_claim.lua")
 _MISSING = ("_missing.lua",)
-_SETTLE = tuple(f"settle/{verb}.lua" for verb in ("complete", "retry", "bury", "finish", "release", "park"))
+_SETTLE = (
+    "_stalls.lua",
+    *(f"settle/{verb}.lua" for verb in ("complete", "retry", "bury", "finish", "release", "park")),
+)
 
 
 def _flow(*parts: str) -> tuple[str, ...]:
@@ -49,7 +52,7 @@ VERBS: dict[str, tuple[str, ...]] = {
 # Verbs that meet jobs in lines are built with what flow control knows. Those that are called for every job have a
 # plain build besides, so that jobs without limits pay nothing.
 LINES: dict[str, tuple[str, ...]] = {
-    "enqueue": (*_PRELUDE, *_FLOW, *_flow("dedup", "arrival")),
+    "enqueue": (*_PRELUDE, *_FLOW, *_flow("put_off", "dedup", "arrival")),
     "take": (*_CLAIM, *_MISSING, *_FLOW, *_flow("hand", "turn", "ready")),
     "settle": (*_PRELUDE, *_FLOW, *_SETTLE, "settle/limited.lua", "settle/divert.lua"),
     "tick": (*_CLAIM, "_care.lua", *_FLOW, *_flow("stall")),
@@ -60,7 +63,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "reprioritise": _PRELUDE + _FLOW,
     "limit": (*_PRELUDE, *_FLOW, *_flow("limits")),
     "breaker": _PRELUDE + _FLOW,
-    "fire": (*_PRELUDE, *_FLOW, *_flow("dedup", "arrival")),
+    "fire": (*_PRELUDE, *_FLOW, *_flow("put_off", "dedup", "arrival")),
     "explain": _PRELUDE + _FLOW,
     "verify": (*_PRELUDE, *_FLOW, *_AUDIT),
     "recover": (*_PRELUDE, *_MISSING, *_FLOW, *_flow("stall"), *_AUDIT, *_flow("mend", "mend_lines")),

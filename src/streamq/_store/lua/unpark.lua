@@ -3,7 +3,8 @@
 -- KEYS: 1 meta hash; 2 index hash; 3 taken stream; 4 bodies hash; 5 parked zset; 6 dead stream; 7 dead index hash;
 --   8 waiters hash; 9.. keys of flow control
 -- ARGV: 1 protocol; 2 consumer; 3 want (1-500); 4.. names (500 at most a call)
--- Reply: {now ms, {lane, entry, fields, token, count}, ...}. Replay: those of the lost reply are ghosts (reconcile).
+-- Reply: {now ms, {lane, entry, fields, token, count}, ...}; count - 1 are its stalls. What stalled twice is left to
+--   the sweep of tick. Replay: those of the lost reply are ghosts (reconcile).
 local meta, index, taken, bodies, parked = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local consumer, want = ARGV[2], tonumber(ARGV[3])
 local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'fv')
@@ -28,10 +29,17 @@ for n = 4, #ARGV do
     elseif row and string.sub(row, 1, 1) == 'p' and body then
       redis.call('XADD', taken, '*', 'j', id, 'd', body)
       local got = redis.call('XREADGROUP', 'GROUP', 'w', consumer, 'COUNT', 1, 'STREAMS', taken, '>')[1][2][1]
-      local token = 't' .. got[1] .. ':' .. (string.match(row, '%z(%d+)$') or 0) + 1
+      local take, stalls = string.match(row, '%z(%d+):?(%d*)$')
+      local token = 't' .. got[1] .. ':' .. (take or 0) + 1
+      stalls = tonumber(stalls) or 0
       redis.call('HSET', index, id, token)
       redis.call('HDEL', bodies, id)
-      reply[#reply + 1] = {'t', got[1], got[2], token, 1}
+      if stalls >= 2 then -- a suspect: the next sweep hands it out, one at a time
+        redis.call('XCLAIM', taken, 'w', '!', 0, got[1], 'IDLE', 86400000, 'RETRYCOUNT', stalls, 'JUSTID')
+      else
+        if stalls == 1 then redis.call('XCLAIM', taken, 'w', consumer, 0, got[1], 'RETRYCOUNT', 2, 'JUSTID') end
+        reply[#reply + 1] = {'t', got[1], got[2], token, stalls + 1}
+      end
       want = want - 1
     elseif row and string.sub(row, 1, 1) == 'p' then
       bury_missing(id, meta, index, KEYS[6], KEYS[7], KEYS[8], flow.keys.cancels)
