@@ -23,7 +23,8 @@ end
 -- Puts a job into its line; returns the index row. `seq` nil or 0: behind all others. `held_until`: an ordered line
 -- waits so long for its head (a retry).
 function flow.add(id, lane, r, held_until)
-  if not r[R_SEQ] or r[R_SEQ] == 0 then
+  local is_back = r[R_SEQ] and r[R_SEQ] ~= 0
+  if not is_back then
     clock[3] = math.max(clock[3] + 1, now * 2048)
     r[R_SEQ] = clock[3]
   end
@@ -76,6 +77,15 @@ function flow.add(id, lane, r, held_until)
       end
     else
       into_ring(l)
+    end
+  elseif is_back and l.state == 'p' and first_job(l) == member(lane, r[R_SEQ], id) then
+    -- Back at the head: it may need fewer tokens than the one that stopped the line, or none.
+    l.cost = r[R_COST]
+    if r[R_EXPIRES] > 0 and now >= r[R_EXPIRES] then
+      out_of_place(l)
+      into_ring(l)
+    else
+      nudge(gate(l.gate))
     end
   end
   return with_record('f' .. lane, r)
