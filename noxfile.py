@@ -83,7 +83,10 @@ def tests(session: nox.Session) -> None:
     session.install("-e", ".[dev]", *group("test"))
     # Round trips and examples have sessions of their own.
     rest = ["tests"] if session.python == OLDEST else [f"tests/{room}" for room in ("core", "store", "worker")]
-    session.run("pytest", *rest, "--ignore=tests/gates", "--ignore=tests/examples", *session.posargs, env=CLEAN)
+    # Much of a test is waiting. A file stays together: some play all their cases at once.
+    spread = ["--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"]
+    chosen = [*rest, "--ignore=tests/gates", "--ignore=tests/examples"]
+    session.run("pytest", *spread, *chosen, *session.posargs, env=CLEAN)
 
 
 @nox.session(venv_backend="none")

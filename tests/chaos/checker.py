@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -33,6 +34,9 @@ UNHEARD = ", killed before it heard"
 FORGETS = frozenset({"group destroyed", "power loss"})
 """Faults after which the server may give out a second time, as if it were the first, what somebody holds."""
 
+SUSPECT = 2
+"""Stalls after which a job runs alone."""
+
 HEARS = 5.0
 """Seconds within which a worker hears what became of a settlement, even if it has to ask again."""
 
@@ -59,10 +63,14 @@ class Final(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """From a fault to the next run of a job it hit. ``further``: faults in between, which may have hit the rescuer."""
+    """From a fault to the next run of a job it hit. ``further``: faults in between, which may have hit the rescuer.
+
+    ``ahead``: for a suspect, the other suspects that began in between: they run one at a time, one a sweep.
+    """
 
     seconds: float
     further: int
+    ahead: int = 0
 
 
 class Verdict(NamedTuple):
@@ -131,8 +139,9 @@ def check(lines: Sequence[Line], final: Final, terms: Terms = USUAL) -> Verdict:
     ended = final.completed.keys() | final.dead.keys() | accepted.keys() | told.cancelled
     known = told.acked.keys() | told.ambiguous | told.expected_dead | told.excused.keys()
     why, unexplained, recoveries, too_many = Counter[str](), list[str](), list[Recovery](), list[str]()
+    suspects = sorted(run.start for found in runs.values() for run in found if run.stalls >= SUSPECT)
     for job, found in runs.items():
-        far = _judge(job, found, windows, told, why, unexplained, recoveries)
+        far = _judge(job, found, windows, told, why, unexplained, recoveries, suspects)
         if far is not None:
             too_many.append(far)
     calm = order.calm(order.waits_of(lines, runs), windows, terms.lease + 2 * terms.sweep)
@@ -151,9 +160,9 @@ def check(lines: Sequence[Line], final: Final, terms: Terms = USUAL) -> Verdict:
         stuck=sorted(final.stuck),
         leaks=list(final.leaks),
         slow=[
-            f"{one.seconds:.1f} s with {one.further} further faults"
+            f"{one.seconds:.1f} s with {one.further} further faults and {one.ahead} suspects ahead"
             for one in recoveries
-            if one.seconds > (terms.lease + terms.sweep) * (1 + one.further) + 1
+            if one.seconds > (terms.lease + terms.sweep) * (1 + one.further) + terms.sweep * one.ahead + 1
         ],
         early=_early(told, runs, windows),
         ticks_missing=ticks.missing(final.completed, lines, windows, terms.period),
@@ -245,6 +254,7 @@ def _judge(
     why: Counter[str],
     unexplained: list[str],
     recoveries: list[Recovery],
+    suspects: Sequence[float],
 ) -> str | None:
     """Explain each run beyond the first; returns a complaint when there are more runs than rule 5 allows."""
     allowed = 1 + sum(1 for run in found if run.answer in RETURNED)
@@ -257,7 +267,8 @@ def _judge(
         allowed += reason.endswith(UNHEARD)
         if since is not None:
             further = sum(1 for one in windows if one.explains and since < one.since < after.start)
-            recoveries.append(Recovery(after.start - since, further))
+            ahead = bisect(suspects, after.start) - bisect(suspects, since) - 1 if after.stalls >= SUSPECT else 0
+            recoveries.append(Recovery(after.start - since, further, ahead))
     if len(found) <= allowed or job in told.excused:
         return None
     allowed += sum(1 for one in windows if one.explains and one.overlaps(found[0].start, found[-1].start))

@@ -333,6 +333,21 @@ def test_a_killed_workers_job_that_came_back_late() -> None:
     assert list(history.judge({"a": 1}).wrong) == ["slow"]
 
 
+def test_suspects_come_back_one_a_sweep() -> None:
+    history = History().sent("a").start("a", 1, 10).sent("b").start("b", 1, 10).say(2, 9, "killed", pid=10)
+    history.start("b", 5, 11, stalls=2, fence=1).effect("b", 5.1, 11).settled("b", 5.2, 11, take=1)
+    history.start("a", 9.5, 11, stalls=2, fence=1).effect("a", 9.6, 11).settled("a", 9.7, 11, take=1)
+    assert history.judge({"a": 1, "b": 1}).wrong == {}
+
+
+@pytest.mark.parametrize("stalls", [(1, 2), (2, 1)])
+def test_nobody_else_waits_for_suspects(stalls: tuple[int, int]) -> None:
+    history = History().sent("a").start("a", 1, 10).sent("b").start("b", 1, 10).say(2, 9, "killed", pid=10)
+    history.start("b", 5, 11, stalls=stalls[0], fence=1).effect("b", 5.1, 11).settled("b", 5.2, 11, take=1)
+    history.start("a", 9.5, 11, stalls=stalls[1], fence=1).effect("a", 9.6, 11).settled("a", 9.7, 11, take=1)
+    assert list(history.judge({"a": 1, "b": 1}).wrong) == ["slow"]
+
+
 def test_late_because_its_rescuer_was_hit_too() -> None:
     history = History().sent("a").start("a", 1, 10).say(2, 9, "killed", pid=10).say(4, 9, "killed", pid=11)
     assert history.run("a", 8.1, 12).judge({"a": 1}).wrong == {}
