@@ -178,7 +178,7 @@ def check(lines: Sequence[Line], final: Final, terms: Terms = USUAL) -> Verdict:
 def _told(lines: Sequence[Line]) -> _Told:
     answered: dict[str, set[str]] = defaultdict(set)
     acked, tried, cancelling, kept = dict[str, Line](), dict[str, Line](), dict[str, Line](), dict[str, Line]()
-    excused = dict[str, str]()
+    excused, fired = dict[str, str](), dict[str, Line]()
     wipes = [line.at for line in lines if line.what == "wiped"]
     for line in lines:
         if line.what == "ok":
@@ -193,6 +193,10 @@ def _told(lines: Sequence[Line]) -> _Told:
             answered[line.what].add(line.job)
         if line.what in {"wiped", "torn"}:
             excused |= dict.fromkeys(line.more["jobs"], line.what)
+        if line.what == "start" and ticks.is_tick(line.job):
+            fired.setdefault(line.job, line)
+        if line.what == "wiped":
+            excused |= dict.fromkeys(_ahead_of(line, fired), line.what)
     settled = answered["ok"] | answered["unsent"] | answered["refused"] | answered["doomed"]
     return _Told(
         acked=acked,
@@ -214,6 +218,15 @@ def _astride(asked: Mapping[str, Line], heard: Mapping[str, Line], wipes: Sequen
         for job, line in asked.items()
         if line.at <= at and (job not in heard or heard[job].at >= at)
     )
+
+
+def _ahead_of(wipe: Line, fired: Mapping[str, Line]) -> list[str]:
+    """Ticks that a clock ahead of its time fired before a FLUSHALL: whose instant was to come. They come again."""
+    return [
+        job
+        for job, start in fired.items()
+        if ticks.instant(job).timestamp() > float(start.more["wall"]) + wipe.at - start.at
+    ]
 
 
 def _accepted(lines: Sequence[Line]) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos import ticks
 from tests.chaos.checker import Final, Terms, Verdict, check
 from tests.chaos.report import Faults, Report, added, load_all, page, table
 from tests.chaos.run import seeds_of
@@ -397,6 +398,16 @@ def test_an_enqueue_that_a_flush_came_between_may_be_made_twice(acked: float, wr
     history.say(2, 9, "wiped", jobs=[]).run("a", 1.2, 10).run("a", 2.6, 11, place="22-0")
     found = history.judge({"a": 2}).wrong
     assert {name: jobs for name, jobs in found.items() if name == "double_enqueue"} == wrong
+
+
+@pytest.mark.parametrize(("second", "wrong"), [(43, []), (42, ["double_enqueue", "unexplained"])])
+def test_a_tick_of_a_clock_ahead_comes_again_after_a_flush(second: int, wrong: list[str]) -> None:
+    """Its instant was to come when the server forgot it; one whose instant was past does not."""
+    tick = f"tick@2026-11-18T11:06:{second:02}Z"
+    at = ticks.instant("tick@2026-11-18T11:06:43Z").timestamp() - WALL
+    history = History().run(tick, at - 2, 10).fault("FLUSHALL", at - 0.5, at - 0.4).say(at - 0.5, 9, "wiped", jobs=[])
+    found = history.run(tick, at, 11, place="22-0").judge({tick: 2}).wrong
+    assert [name for name in found if name in {"double_enqueue", "unexplained"}] == wrong
 
 
 # -- 10: order --------------------------------------------------------------------------------------------
