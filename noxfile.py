@@ -23,7 +23,9 @@ nox.options.default_venv_backend = "venv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # nox itself turns this on where it sees CI
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "docs", "package", "roundtrips", "examples", "chaos_smoke", "tests"]
+nox.options.sessions = [
+    "lint", "types", "docs", "package", "roundtrips", "examples", "simulation", "chaos_smoke", "tests",
+]  # fmt: skip
 
 # pyenv's shims refuse to run a Python that is not the selected one; its real folders do not.
 _PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -81,11 +83,11 @@ def tests(session: nox.Session) -> None:
     """Everything but chaos on the oldest Python found; on the others what depends on the Python."""
     # uvloop and uuid-utils are optional: present in the shared environment, absent here.
     session.install("-e", ".[dev]", *group("test"))
-    # Round trips and examples have sessions of their own.
+    # Round trips, examples and the simulation have sessions of their own.
     rest = ["tests"] if session.python == OLDEST else [f"tests/{room}" for room in ("core", "store", "worker")]
     # Much of a test is waiting. A file stays together: some play all their cases at once.
     spread = ["--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"]
-    chosen = [*rest, "--ignore=tests/gates", "--ignore=tests/examples"]
+    chosen = [*rest, *(f"--ignore=tests/{room}" for room in ("gates", "examples", "simulation"))]
     session.run("pytest", *spread, *chosen, *session.posargs, env=CLEAN)
 
 
@@ -99,6 +101,12 @@ def roundtrips(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Run each file of examples/."""
     shared(session)("pytest", "tests/examples", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def simulation(session: nox.Session) -> None:
+    """2,000 simulated worlds on all cores, and the broker in memory beside the real servers: two minutes."""
+    shared(session)("pytest", "tests/simulation", *session.posargs)
 
 
 @nox.session(venv_backend="none")
