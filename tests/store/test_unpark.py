@@ -73,14 +73,31 @@ async def test_stalls_count_on(stage: Stage) -> None:
     [job] = (await other.tick()).stalled
     assert job.deliveries == 3
     await other.settle(parked(job))
-    assert await capable.unpark("send") == []  # a suspect: one at a time, by the sweep
-    assert (stage.look().parked, stage.look().entries["a"].owner) == ((), "!")
-    [job] = (await capable.tick()).stalled
+    assert await capable.unpark("send", suspects=0) == []
+    assert stage.look().place("a") == "parked"
+    [job] = await capable.unpark("send")
     assert (job.id, job.deliveries, job.token) == (b"a", 3, stage.look().token("a"))
 
     stage.age(job.token)
     [job] = (await other.tick()).stalled
     assert job.deliveries == 4
+
+
+async def test_suspects_are_taken_one_at_a_time(stage: Stage) -> None:
+    """A poison job is to take nobody along."""
+    await stage.enqueue("a", "b", "c")
+    other, capable = stage.hand("other"), stage.hand("capable")
+    stage.age(*[job.token for job in await capable.fetch()])
+    stage.age(*[job.token for job in (await other.tick()).stalled])
+    for _ in range(3):
+        [job] = (await other.tick()).stalled
+        assert await other.settle(parked(job)) == "a"
+    [first] = await capable.unpark("send")
+    assert first.deliveries == 3
+    assert await capable.unpark("send", suspects=0) == []
+    [second] = await capable.unpark("send")
+    assert second.id != first.id
+    assert len(stage.look().parked) == 1
 
 
 async def test_stalls_of_a_job_of_a_line_count_on(stage: Stage) -> None:
@@ -122,7 +139,7 @@ async def test_the_take_goes_on_rising(stage: Stage) -> None:
         [job] = (await other.tick()).stalled
         takes.append(take_of(job))
         await other.settle(parked(job))
-        [job] = await capable.unpark("send") or (await capable.tick()).stalled
+        [job] = await capable.unpark("send")
         assert job.deliveries == deliveries
     takes.append(take_of(job))
     assert takes == sorted(set(takes))

@@ -78,9 +78,9 @@ class Table:
         return [one for one in self._rows.values() if one.started and not one.settling]
 
     @property
-    def suspects(self) -> int:
-        """Jobs that workers vanished with twice."""
-        return sum(1 for one in self._rows.values() if one.is_suspect)
+    def suspects_allowed(self) -> int:
+        """How many jobs that workers vanished with twice may come: they run one at a time."""
+        return 0 if any(one.is_suspect for one in self._rows.values()) else 1
 
     def all(self) -> Sequence[Attempt]:
         """Return all rows; one atomic copy, safe from the keeper's thread."""
