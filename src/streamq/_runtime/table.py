@@ -137,6 +137,9 @@ class Table:
             # The answer was so long on its way that the job may be another's by now. If not, it is found as a ghost.
             log.warning("job came too late to be begun", extra={"event": "late", "job_id": attempt.job_id})
             return attempt
+        old = self._rows.get(job.id)
+        if old is not None:
+            self.lose(old)  # somebody put it back, and it came to us again
         self._rows[job.id] = attempt
         if self._abandoned:
             self._abandoned.discard(place_of(job.token))
