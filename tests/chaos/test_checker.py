@@ -410,6 +410,15 @@ def test_a_tick_of_a_clock_ahead_comes_again_after_a_flush(second: int, wrong: l
     assert [name for name in found if name in {"double_enqueue", "unexplained"}] == wrong
 
 
+def test_delivered_again_to_the_worker_that_runs_it() -> None:
+    """A group was destroyed, so the entry comes again under the same token: one run is lost, the other settles."""
+    history = History().sent("a").fault("group destroyed", 1.02, 1.05).start("a", 1, 10).lost("a", 1.06, 10)
+    history.start("a", 1.06, 10).effect("a", 1.12, 10).settled("a", 1.13, 10)
+    verdict = history.judge({"a": 1})
+    assert verdict.wrong == {}
+    assert verdict.why == {"lease lost: group destroyed": 1}
+
+
 # -- 10: order --------------------------------------------------------------------------------------------
 
 
