@@ -425,7 +425,7 @@ class Exchange:
         self._due.turn(ticked.turn)
         self._due.next(ticked.next_due_ms)
         self._parked = ticked.parked
-        if ticked.waiting and not ticked.paused:
+        if (ticked.waiting or self.asking.lacks(ticked.epoch)) and not ticked.paused:
             self.hungry = not self.stopping  # whatever became of the bell
         self.paused = ticked.paused
         if ticked.pending != len(self.table):
