@@ -63,7 +63,7 @@ class Limits:
 
     def handed(self, verb: str, jobs: Sequence[Taken], now_ms: int) -> None:
         """Note the starts among jobs that were handed out; those before a worker declared the limit do not count."""
-        config = self._state.lines().config if jobs else {}
+        config: Mapping[str, Mapping[str, Any]] = self._state.lines().config if jobs else {}
         for one in jobs:
             record = lines.held(one.token)
             if record is None or record.free or one.deliveries > MOST_STALLS + 1:
