@@ -19,7 +19,7 @@ function flow.work_off(limit)
 end
 
 -- The server's clock was set back by `by` ms: what was to happen at a time happens so much earlier. Bounded: the first
--- 1,000; more of them come late by the jump, unless the next sweep finds it as big.
+-- 1,000; more of them come late by the jump.
 function flow.set_back(by)
   local set = {}
   local late = redis.call('ZRANGE', K.clock, whole(now + by - 5000), '+inf', 'BYSCORE', 'LIMIT', 0, 1000, 'WITHSCORES')
