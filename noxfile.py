@@ -23,7 +23,9 @@ nox.options.default_venv_backend = "venv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # nox itself turns this on where it sees CI
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "docs", "package", "roundtrips", "examples", "chaos_smoke", "tests"]
+nox.options.sessions = [
+    "lint", "types", "docs", "package", "roundtrips", "examples", "simulation", "chaos_smoke", "tests",
+]  # fmt: skip
 
 # pyenv's shims refuse to run a Python that is not the selected one; its real folders do not.
 _PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -81,12 +83,19 @@ def tests(session: nox.Session) -> None:
     """Everything but chaos on the oldest Python found; on the others what depends on the Python."""
     # uvloop and uuid-utils are optional: present in the shared environment, absent here.
     session.install("-e", ".[dev]", *group("test"))
-    # Round trips and examples have sessions of their own.
     whole = session.python == OLDEST
     if whole:
         find_browser(session)
-    rest = ["tests"] if whole else [f"tests/{room}" for room in ("core", "store", "worker")]
-    session.run("pytest", *rest, "--ignore=tests/gates", "--ignore=tests/examples", *session.posargs, env=CLEAN)
+    # Round trips, examples and the simulation have sessions of their own; the pair matrix plays all at once by itself.
+    apart = [f"--ignore=tests/{room}" for room in ("gates", "examples", "simulation", "matrix")]
+    rest = ["tests", *apart] if whole else [f"tests/{room}" for room in ("core", "store", "worker")]
+    # Much of a test is waiting, so they share the cores. A file stays together: some prepare all their cases at once.
+    spread = ["--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"]
+    session.run("pytest", *spread, *rest, *session.posargs, env=CLEAN)
+    if whole:
+        nothing_chosen = 5
+        codes = [0, nothing_chosen] if session.posargs else [0]
+        session.run("pytest", "tests/matrix", *session.posargs, env=CLEAN, success_codes=codes)
 
 
 @nox.session(venv_backend="none")
@@ -99,6 +108,12 @@ def roundtrips(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Run each file of examples/."""
     shared(session)("pytest", "tests/examples", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def simulation(session: nox.Session) -> None:
+    """2,000 simulated worlds on all cores, and the broker in memory beside the real servers: two minutes."""
+    shared(session)("pytest", "tests/simulation", *session.posargs)
 
 
 @nox.session(venv_backend="none")

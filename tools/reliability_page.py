@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from tests.chaos import report as chaos  # noqa: E402 - found by the path above
-from tests.mutants.catalogue import MUTANTS  # noqa: E402
-from tests.simulation import report as simulation  # noqa: E402
+from tests.mutants.catalogue import MUTANTS  # noqa: E402 - found by the path above
+from tests.simulation import report as simulation  # noqa: E402 - found by the path above
 
 PAGE = ROOT / "docs" / "explanation" / "reliability.md"
 RESULTS = ROOT / "benchmarks" / "results"

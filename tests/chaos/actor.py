@@ -26,6 +26,13 @@ real_time = time.time
 """The clock of this machine, whatever ``--skew`` makes streamq see."""
 
 
+def die(ledger: Ledger | None) -> None:
+    """Kill this process, and say so before: whoever watches it may be busy for seconds."""
+    if ledger is not None:
+        ledger.write("killed", pid=os.getpid())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def make_queue(url: str, prefix: str, ledger: Ledger | None = None, *, lines: bool = False, **options: Any) -> Queue:
     """The queue of the chaos tests, with the handlers that keep a ledger; ``lines``: groups have a bound."""
     group = Group(concurrency=4) if lines else None
@@ -64,7 +71,7 @@ def make_queue(url: str, prefix: str, ledger: Ledger | None = None, *, lines: bo
         """Kill the process; after a while, so that its neighbours have begun."""
         note("start", ctx)
         await asyncio.sleep(seconds)
-        os.kill(os.getpid(), signal.SIGKILL)
+        die(ledger)
 
     @queue.handler("block", timeout=None)
     async def block(ctx: Context, seconds: float) -> None:
@@ -110,8 +117,9 @@ class Doom:
 
     PHASES = ("fetched", "done", "settled")
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, ledger: Ledger) -> None:
         self._file = file
+        self._ledger = ledger
         self._phase = ""
 
     def arm(self) -> None:
@@ -120,7 +128,7 @@ class Doom:
 
     def _reached(self, phase: str) -> None:
         if self._phase == phase:
-            os.kill(os.getpid(), signal.SIGKILL)
+            die(self._ledger)
 
     def install(self) -> None:
         """Look at each occasion whether it is time."""
@@ -156,7 +164,7 @@ def skew(seconds: float) -> None:
 async def work(options: argparse.Namespace) -> None:
     ledger = Ledger(Path(options.ledger), options.name)
     tell(ledger)
-    doom = Doom(Path(options.ledger) / f"{options.name}.doom")
+    doom = Doom(Path(options.ledger) / f"{options.name}.doom", ledger)
     doom.install()
     skew(options.skew)
     envelope.WIRE_VERSION = options.wire

@@ -239,9 +239,10 @@ class Arena:
 
     def forget_the_dead(self) -> None:
         """Let ten minutes of silence have passed for all consumers, and somebody look after what they left."""
-        self.server.command("EVAL", _SILENCE, 1, self.keys.beats)
         verbs = WorkerVerbs(self.keys, Settings(result_ms=1000, window=1_000_000, window_age_ms=0), b"janitor")
         said = TickInput(b"", 1000, 0, 2, 0, sweep=False)
+        self._run(verbs.tick(said))  # a first tick hears of those whose beats were lost
+        self.server.command("EVAL", _SILENCE, 1, self.keys.beats)
         for _ in range(1000):
             self._run(verbs.tick(said))
             if int(self.server.command("ZCARD", self.keys.beats)) <= 1:  # the janitor himself

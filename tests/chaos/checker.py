@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -27,6 +28,19 @@ RETURNED = {
 }
 
 
+UNHEARD = ", killed before it heard"
+"""Of a job that was given back by a worker that did not live to be told so."""
+
+FORGETS = frozenset({"group destroyed", "power loss"})
+"""Faults after which the server may give out a second time, as if it were the first, what somebody holds."""
+
+SUSPECT = 2
+"""Stalls after which a job runs alone."""
+
+HEARS = 5.0
+"""Seconds within which a worker hears what became of a settlement, even if it has to ask again."""
+
+
 class Terms(NamedTuple):
     """What was agreed: seconds of a lease and between two sweeps, stalls a job may have, seconds between two ticks."""
 
@@ -49,10 +63,14 @@ class Final(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """From a fault to the next run of a job it hit. ``further``: faults in between, which may have hit the rescuer."""
+    """From a fault to the next run of a job it hit. ``further``: faults in between, which may have hit the rescuer.
+
+    ``ahead``: for a suspect, the other suspects that began in between: they run one at a time, one a sweep.
+    """
 
     seconds: float
     further: int
+    ahead: int = 0
 
 
 class Verdict(NamedTuple):
@@ -101,6 +119,7 @@ class _Told(NamedTuple):
     cancelled: frozenset[str]
     excused: Mapping[str, str]
     tried: Mapping[str, Line]
+    astride: frozenset[str]
 
 
 def check(lines: Sequence[Line], final: Final, terms: Terms = USUAL) -> Verdict:
@@ -120,8 +139,9 @@ def check(lines: Sequence[Line], final: Final, terms: Terms = USUAL) -> Verdict:
     ended = final.completed.keys() | final.dead.keys() | accepted.keys() | told.cancelled
     known = told.acked.keys() | told.ambiguous | told.expected_dead | told.excused.keys()
     why, unexplained, recoveries, too_many = Counter[str](), list[str](), list[Recovery](), list[str]()
+    suspects = sorted(run.start for found in runs.values() for run in found if run.stalls >= SUSPECT)
     for job, found in runs.items():
-        far = _judge(job, found, windows, told, why, unexplained, recoveries)
+        far = _judge(job, found, windows, told, why, unexplained, recoveries, suspects)
         if far is not None:
             too_many.append(far)
     calm = order.calm(order.waits_of(lines, runs), windows, terms.lease + 2 * terms.sweep)
@@ -140,9 +160,9 @@ def check(lines: Sequence[Line], final: Final, terms: Terms = USUAL) -> Verdict:
         stuck=sorted(final.stuck),
         leaks=list(final.leaks),
         slow=[
-            f"{one.seconds:.1f} s with {one.further} further faults"
+            f"{one.seconds:.1f} s with {one.further} further faults and {one.ahead} suspects ahead"
             for one in recoveries
-            if one.seconds > (terms.lease + terms.sweep) * (1 + one.further) + 1
+            if one.seconds > (terms.lease + terms.sweep) * (1 + one.further) + terms.sweep * one.ahead + 1
         ],
         early=_early(told, runs, windows),
         ticks_missing=ticks.missing(final.completed, lines, windows, terms.period),
@@ -157,27 +177,56 @@ def check(lines: Sequence[Line], final: Final, terms: Terms = USUAL) -> Verdict:
 
 def _told(lines: Sequence[Line]) -> _Told:
     answered: dict[str, set[str]] = defaultdict(set)
-    acked, tried = dict[str, Line](), dict[str, Line]()
-    excused = dict[str, str]()
+    acked, tried, cancelling, kept = dict[str, Line](), dict[str, Line](), dict[str, Line](), dict[str, Line]()
+    excused, fired = dict[str, str](), dict[str, Line]()
+    wipes = [line.at for line in lines if line.what == "wiped"]
     for line in lines:
         if line.what == "ok":
             acked[line.job] = line
         if line.what == "try":
             tried[line.job] = line
-        if line.what in {"ok", "unknown", "unsent", "refused", "doomed", "cancelled", "cancelling", "kept"}:
+        if line.what == "cancelling":
+            cancelling[line.job] = line
+        if line.what == "kept":
+            kept[line.job] = line
+        if line.what in {"ok", "unknown", "unsent", "refused", "doomed", "cancelled"}:
             answered[line.what].add(line.job)
         if line.what in {"wiped", "torn"}:
             excused |= dict.fromkeys(line.more["jobs"], line.what)
+        if line.what == "start" and ticks.is_tick(line.job):
+            fired.setdefault(line.job, line)
+        if line.what == "wiped":
+            excused |= dict.fromkeys(_ahead_of(line, fired), line.what)
     settled = answered["ok"] | answered["unsent"] | answered["refused"] | answered["doomed"]
     return _Told(
         acked=acked,
         ambiguous=frozenset((tried.keys() | answered["unknown"]) - settled),
         expected_dead=frozenset(answered["doomed"]),
         # Who asked for it and did not hear, or was killed meanwhile, may have cancelled it.
-        cancelled=frozenset((answered["cancelled"] | answered["cancelling"]) - answered["kept"]),
+        cancelled=_astride(cancelling, kept, wipes).union(answered["cancelled"], cancelling.keys() - kept.keys()),
         excused=excused,
         tried=tried,
+        astride=_astride(tried, acked, wipes),
     )
+
+
+def _astride(asked: Mapping[str, Line], heard: Mapping[str, Line], wipes: Sequence[float]) -> frozenset[str]:
+    """Jobs of which somebody was asking at a FLUSHALL: asked again, the server cannot know what it did before."""
+    return frozenset(
+        job
+        for at in wipes
+        for job, line in asked.items()
+        if line.at <= at and (job not in heard or heard[job].at >= at)
+    )
+
+
+def _ahead_of(wipe: Line, fired: Mapping[str, Line]) -> list[str]:
+    """Ticks that a clock ahead of its time fired before a FLUSHALL: whose instant was to come. They come again."""
+    return [
+        job
+        for job, start in fired.items()
+        if ticks.instant(job).timestamp() > float(start.more["wall"]) + wipe.at - start.at
+    ]
 
 
 def _accepted(lines: Sequence[Line]) -> dict[str, list[str]]:
@@ -194,7 +243,7 @@ def _doubled(accepted: Mapping[str, Sequence[str]], final: Final, told: _Told) -
     found = {job: len(set(places)) for job, places in accepted.items() if len(places) > 1}
     found |= {job: found.get(job, 1) for job, count in final.completed.items() if count > 1}
     found |= {job: found.get(job, 1) for job in final.completed.keys() & final.dead.keys()}
-    return {job: places for job, places in found.items() if job not in told.excused}
+    return {job: places for job, places in found.items() if job not in told.excused.keys() | told.astride}
 
 
 def _outdated(runs: Mapping[str, Sequence[Run]], told: _Told) -> set[str]:
@@ -218,6 +267,7 @@ def _judge(
     why: Counter[str],
     unexplained: list[str],
     recoveries: list[Recovery],
+    suspects: Sequence[float],
 ) -> str | None:
     """Explain each run beyond the first; returns a complaint when there are more runs than rule 5 allows."""
     allowed = 1 + sum(1 for run in found if run.answer in RETURNED)
@@ -227,9 +277,11 @@ def _judge(
             unexplained.append(f"{job}: {before} then {after}")
             continue
         why[reason] += 1
+        allowed += reason.endswith(UNHEARD)
         if since is not None:
             further = sum(1 for one in windows if one.explains and since < one.since < after.start)
-            recoveries.append(Recovery(after.start - since, further))
+            ahead = bisect(suspects, after.start) - bisect(suspects, since) - 1 if after.stalls >= SUSPECT else 0
+            recoveries.append(Recovery(after.start - since, further, ahead))
     if len(found) <= allowed or job in told.excused:
         return None
     allowed += sum(1 for one in windows if one.explains and one.overlaps(found[0].start, found[-1].start))
@@ -247,7 +299,7 @@ def _reason(
         return away
     if job in told.excused:
         return f"{told.excused[job]} with the server's data", None
-    return _refused(before, after, windows), None
+    return _refused(before, after, windows) or _cut_short(before, after, windows), None
 
 
 def _away(before: Run, after: Run, windows: Sequence[Window]) -> tuple[str, float | None] | None:
@@ -255,12 +307,14 @@ def _away(before: Run, after: Run, windows: Sequence[Window]) -> tuple[str, floa
     mine = [window for window in windows if window.pid == before.pid]
     for window in mine:
         if window.overlaps(before.start, after.start):
-            if window.kind == "killed":
+            if window.kind == "killed" and window.since >= before.start:
                 phase = "after its effect" if before.effect is not None else "in its run"
                 return f"worker killed {phase}", window.since
-            if window.kind == "frozen" and (before.answer in REFUSED or window.until == FOR_EVER):
+            lost = before.answer in REFUSED or _unheard(before, max(window.until, after.start), windows)
+            if window.kind == "frozen" and (lost or window.until == FOR_EVER):
                 return "worker frozen beyond its lease", window.since
-    if before.answer == "lost" and any(one.kind == "frozen" and one.until <= before.start for one in mine):
+    lost = before.answer == "lost" or _unheard(before, after.start, windows)
+    if lost and any(one.kind == "frozen" and one.until <= before.start <= one.until + HEARS for one in mine):
         return "lease lost by a worker just thawed", None
     return None
 
@@ -274,6 +328,38 @@ def _refused(before: Run, after: Run, windows: Sequence[Window]) -> str | None:
         if window.pid == 0 and window.explains and window.overlaps(before.start, after.start):
             return f"lease lost: {window.kind}"
     return None
+
+
+def _cut_short(before: Run, after: Run, windows: Sequence[Window]) -> str | None:
+    """Return what explains that one of the two was never answered, as its process ended before it could hear.
+
+    Two may have an entry under one token where the server forgot to whom it gave it: who of them was not refused would
+    have been. Of a retry and a hand-back it is certain that the server took it: nobody else says so in his name.
+    """
+    again = after.take == 0 and before.hop == after.hop
+    for window in windows if again else ():
+        if window.kind in FORGETS and window.overlaps(after.start, after.start):
+            ends = {_end(run, windows) for run in (before, after) if run.answer is None}
+            if any(end <= window.until for end in ends):
+                return f"delivered again: {window.kind}"
+    if not _unheard(before, after.start, windows):
+        return None
+    if after.hop == before.hop + 1 and after.attempt == before.attempt + 1:
+        return f"{RETURNED['r']}{UNHEARD}"
+    stopped = any(one.kind == "stopped" and one.pid == before.pid and one.since <= after.start for one in windows)
+    uncharged = (after.hop, after.take, after.stalls) == (before.hop, before.take + 1, before.stalls)
+    return f"{RETURNED['u']}{UNHEARD}" if stopped and uncharged else None
+
+
+def _unheard(run: Run, since: float, windows: Sequence[Window]) -> bool:
+    """Whether a run has no answer because its process was killed or stopped before it could hear what came then."""
+    return run.answer is None and since <= _end(run, windows, since) <= since + HEARS
+
+
+def _end(run: Run, windows: Sequence[Window], since: float = 0.0) -> float:
+    """Return when the process of a run was killed, or told to stop, after it began and after ``since``."""
+    ends = (one.since for one in windows if one.pid == run.pid and one.kind in {"killed", "stopped"})
+    return min((end for end in ends if end >= max(run.start, since)), default=FOR_EVER)
 
 
 def _wrongly_dead(

@@ -67,6 +67,8 @@ def _place(known: Sequence[Run], line: Line) -> int | None:
     if token is not None:
         take = int(str(token).partition("|")[0].rpartition(":")[2] or 0)
         mine = [at for at in mine if known[at].take == take and known[at].token in {"", token}]
+    if line.what == "settled":  # of two runs of one token the one that was not lost is answered
+        mine = [at for at in mine if known[at].answer is None] or mine
     if not mine:
         return None
     return mine[-1] if line.what == "effect" else mine[0]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos import ticks
 from tests.chaos.checker import Final, Terms, Verdict, check
 from tests.chaos.report import Faults, Report, added, load_all, page, table
 from tests.chaos.run import seeds_of
@@ -88,6 +89,12 @@ def test_whose_cancel_was_not_answered_may_have_ended_by_it() -> None:
     assert History().sent("a").say(1, 1, "cancelling", "a").judge().wrong == {}
     history = History().sent("a").say(1, 1, "cancelling", "a").say(1, 2, "kept", "a")
     assert history.judge().wrong == {"lost": ["a"]}
+
+
+@pytest.mark.parametrize(("kept", "wrong"), [(2.5, {}), (1.5, {"lost": ["a"]})])
+def test_a_cancel_that_a_flush_came_between_may_have_been_made(kept: float, wrong: dict[str, list[str]]) -> None:
+    history = History().sent("a").say(1, 1, "cancelling", "a").fault("FLUSHALL", 2, 2.1).say(2, 9, "wiped", jobs=[])
+    assert history.say(kept, 1, "kept", "a").judge().wrong == wrong
 
 
 def test_what_a_thawed_worker_says_of_its_next_run_is_not_said_of_the_one_it_lost() -> None:
@@ -220,6 +227,64 @@ def test_an_answer_belongs_to_the_run_of_its_take() -> None:
     assert history.judge({"a": 1}).wrong == {}
 
 
+@pytest.mark.parametrize("fault", ["group destroyed", "power loss"])
+@pytest.mark.parametrize("who", [10, 11])
+def test_who_was_given_what_another_holds_and_was_killed_before_he_was_refused(fault: str, who: int) -> None:
+    other = 21 - who
+
+    def history(*, killed: float | None, start: float = 2.1, kind: str = fault, take: int = 0) -> dict[str, list[str]]:
+        made = History().sent("a").start("a", 1.9, 10).fault(kind, 2, 2.05).start("a", start, 11, fence=take)
+        made.settled("a", start + 0.2, other, take=take if other == 11 else 0)
+        if killed is not None:
+            made.say(killed, 9, "killed", pid=who)
+        return made.judge({"a": 1}).wrong
+
+    assert history(killed=2.5) == {}
+    assert "unexplained" in history(killed=None), "it would have been told"
+    assert "unexplained" in history(killed=2.05 if who == 11 else 1.5), "another process of that number"
+    assert "unexplained" in history(killed=30), "it had the time to hear"
+    assert "unexplained" in history(killed=2.5, kind="partition"), "that does not make the server forget"
+    assert "unexplained" in history(killed=12.5, start=12), "too long after it"
+    assert "unexplained" in history(killed=2.5, take=1), "taken over, not given anew"
+
+
+def test_two_who_were_both_answered_well_are_not_explained_by_a_lost_group() -> None:
+    history = History().sent("a").fault("group destroyed", 2, 2.05).run("a", 1.9, 10).run("a", 2.1, 11, place="22-0")
+    assert "unexplained" in history.say(2.5, 9, "killed", pid=11).judge({"a": 1}).wrong
+
+
+@pytest.mark.parametrize("killed", [2.0, 2.4, 30.0, None])
+def test_a_retry_whose_worker_did_not_live_to_hear_of_it(killed: float | None) -> None:
+    """Noted as killed a moment after: the next run may have begun by then."""
+    history = History().sent("a").start("a", 1, 10).start("a", 2.2, 11, fence=TAKES, attempt=2)
+    history.settled("a", 2.3, 11, place="22-0")
+    if killed is not None:
+        history.say(killed, 9, "killed", pid=10)
+    assert (history.judge({"a": 1}).wrong == {}) == (killed in {2.0, 2.4})
+
+
+@pytest.mark.parametrize("more", [{"fence": 1}, {"fence": 0}, {"fence": TAKES}, {"fence": 1, "stalls": 1}])
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_hand_back_whose_worker_did_not_live_to_hear_of_it(more: dict[str, int], *, stopped: bool) -> None:
+    history = History().sent("a").start("a", 1, 10).start("a", 2.2, 11, **more).settled("a", 2.3, 11)
+    history.say(2.4, 9, "killed", pid=10)
+    if stopped:
+        history.say(2, 9, "stopped", pid=10)
+    assert (history.judge({"a": 1}).wrong == {}) == (stopped and more == {"fence": 1})
+
+
+@pytest.mark.parametrize(("killed", "is_explained"), [(7.1, True), (20.0, False), (None, False)])
+@pytest.mark.parametrize("begun", [1.0, 7.05])
+def test_a_thawed_worker_that_did_not_live_to_hear_what_it_lost(
+    begun: float, killed: float | None, *, is_explained: bool
+) -> None:
+    history = History().sent("a").start("a", begun, 10).say(2, 9, "frozen", pid=10).say(7, 9, "thawed", pid=10)
+    history.start("a", 7.06, 11, fence=1).settled("a", 7.2, 11, take=1)
+    if killed is not None:
+        history.say(killed, 9, "killed", pid=10)
+    assert ("unexplained" not in history.judge({"a": 1}).wrong) == is_explained
+
+
 # -- 5 and 6: how many runs, how many stalls --------------------------------------------------------------
 
 
@@ -269,6 +334,21 @@ def test_a_killed_workers_job_that_came_back_late() -> None:
     assert list(history.judge({"a": 1}).wrong) == ["slow"]
 
 
+def test_suspects_come_back_one_a_sweep() -> None:
+    history = History().sent("a").start("a", 1, 10).sent("b").start("b", 1, 10).say(2, 9, "killed", pid=10)
+    history.start("b", 5, 11, stalls=2, fence=1).effect("b", 5.1, 11).settled("b", 5.2, 11, take=1)
+    history.start("a", 9.5, 11, stalls=2, fence=1).effect("a", 9.6, 11).settled("a", 9.7, 11, take=1)
+    assert history.judge({"a": 1, "b": 1}).wrong == {}
+
+
+@pytest.mark.parametrize("stalls", [(1, 2), (2, 1)])
+def test_nobody_else_waits_for_suspects(stalls: tuple[int, int]) -> None:
+    history = History().sent("a").start("a", 1, 10).sent("b").start("b", 1, 10).say(2, 9, "killed", pid=10)
+    history.start("b", 5, 11, stalls=stalls[0], fence=1).effect("b", 5.1, 11).settled("b", 5.2, 11, take=1)
+    history.start("a", 9.5, 11, stalls=stalls[1], fence=1).effect("a", 9.6, 11).settled("a", 9.7, 11, take=1)
+    assert list(history.judge({"a": 1, "b": 1}).wrong) == ["slow"]
+
+
 def test_late_because_its_rescuer_was_hit_too() -> None:
     history = History().sent("a").start("a", 1, 10).say(2, 9, "killed", pid=10).say(4, 9, "killed", pid=11)
     assert history.run("a", 8.1, 12).judge({"a": 1}).wrong == {}
@@ -309,6 +389,34 @@ def test_what_the_server_lost_itself_is_excused(how: str) -> None:
     verdict = history.judge({"b": 2})
     assert verdict.wrong == {"lost": ["c"]}
     assert verdict.excused == 2
+
+
+@pytest.mark.parametrize(("acked", "wrong"), [(2.5, {}), (1.5, {"double_enqueue": ["a"]})])
+def test_an_enqueue_that_a_flush_came_between_may_be_made_twice(acked: float, wrong: dict[str, list[str]]) -> None:
+    """Its answer was lost; when it was asked for again, the server had forgotten that it had done it."""
+    history = History().say(1, 1, "try", "a").say(acked, 1, "ok", "a").fault("FLUSHALL", 2, 2.1)
+    history.say(2, 9, "wiped", jobs=[]).run("a", 1.2, 10).run("a", 2.6, 11, place="22-0")
+    found = history.judge({"a": 2}).wrong
+    assert {name: jobs for name, jobs in found.items() if name == "double_enqueue"} == wrong
+
+
+@pytest.mark.parametrize(("second", "wrong"), [(43, []), (42, ["double_enqueue", "unexplained"])])
+def test_a_tick_of_a_clock_ahead_comes_again_after_a_flush(second: int, wrong: list[str]) -> None:
+    """Its instant was to come when the server forgot it; one whose instant was past does not."""
+    tick = f"tick@2026-11-18T11:06:{second:02}Z"
+    at = ticks.instant("tick@2026-11-18T11:06:43Z").timestamp() - WALL
+    history = History().run(tick, at - 2, 10).fault("FLUSHALL", at - 0.5, at - 0.4).say(at - 0.5, 9, "wiped", jobs=[])
+    found = history.run(tick, at, 11, place="22-0").judge({tick: 2}).wrong
+    assert [name for name in found if name in {"double_enqueue", "unexplained"}] == wrong
+
+
+def test_delivered_again_to_the_worker_that_runs_it() -> None:
+    """A group was destroyed, so the entry comes again under the same token: one run is lost, the other settles."""
+    history = History().sent("a").fault("group destroyed", 1.02, 1.05).start("a", 1, 10).lost("a", 1.06, 10)
+    history.start("a", 1.06, 10).effect("a", 1.12, 10).settled("a", 1.13, 10)
+    verdict = history.judge({"a": 1})
+    assert verdict.wrong == {}
+    assert verdict.why == {"lease lost: group destroyed": 1}
 
 
 # -- 10: order --------------------------------------------------------------------------------------------

@@ -34,8 +34,12 @@ def windows_of(lines: Sequence[Line], after: float) -> list[Window]:
 
 def _of_processes(lines: Sequence[Line]) -> Iterator[Window]:
     thawed = [(line.more["pid"], line.at) for line in lines if line.what == "thawed"]
+    told = set[tuple[str, int]]()
     for line in lines:
         if line.what in {"killed", "stopped"} and "pid" in line.more:
+            if (line.what, line.more["pid"]) in told:
+                continue  # a process that killed itself said so; who watches it says so again
+            told.add((line.what, line.more["pid"]))
             yield Window(line.what, line.more["pid"], line.at, FOR_EVER, line.what == "killed")
         elif line.what == "frozen":
             ends = [at for pid, at in thawed if pid == line.more["pid"] and at > line.at]

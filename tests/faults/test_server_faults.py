@@ -184,6 +184,18 @@ async def test_flushall(fresh_server: StartServer) -> None:
         scene.check()
 
 
+async def test_a_group_made_anew_does_not_begin_again_what_runs(server: Server, prefix: str) -> None:
+    """Its entries are delivered once more, under the very same tokens: who runs them goes on."""
+    async with Scene(server, server.url, prefix) as scene, scene.worker(lease=3):
+        slow = [(await scene.slow.enqueue(0.5)).id for _ in range(3)]
+        await until(lambda: all(scene.ledger.starts[job] for job in slow), "they run")
+        server.command("XGROUP", "DESTROY", scene.keys.lanes[2], "w")
+        new = await scene.add(5)
+        await until(lambda: not scene.entries(), "the lanes are empty")
+        assert set(slow) | set(new) <= set(scene.completed())
+        assert [scene.ledger.starts[job] for job in slow] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("key", ["meta", "index", "lane", "bell", "bodies", "window", "workers", "group"])
 async def test_a_foreign_hand_deletes_a_key(key: str, server: Server, prefix: str) -> None:
     """DEL of any one key: the worker goes on; what was in that key may be gone, the rest is settled."""

@@ -129,12 +129,7 @@ def may_end(play: Play, one: Sent) -> set[JobState]:
 def attempts(play: Play, runs: Sequence[Run]) -> Problems:
     fences: dict[str, int] = defaultdict(lambda: -1)
     counts: dict[str, int] = defaultdict(int)
-    numbers: dict[str, int] = {}
     for run in runs:
-        if "dedup-debounce" in play.names and run.n > numbers.get(run.job, run.n):
-            # Replaced while it waited for its next run: another one, with all its attempts, in its place.
-            fences[run.job], counts[run.job] = -1, 0
-        numbers[run.job] = run.n
         if run.fence <= fences[run.job]:
             yield f"job {run.n} ran under fence {run.fence} after {fences[run.job]}"
         fences[run.job] = run.fence

@@ -52,6 +52,8 @@ def environment(package: Path) -> dict[str, str]:
 def run(package: Path, tests: tuple[str, ...], *options: str) -> tuple[int, str]:
     """Run tests on a copy; returns how pytest ended and what it said."""
     command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-rfE", "-p", "no:cacheprovider", *options]
+    # What a mutant leaves open must not end pytest before it has said which tests are red.
+    command += ["-W", "ignore::pytest.PytestUnraisableExceptionWarning"]
     # Parameters in the id of a killer are a beginning: all tests whose id begins so are meant.
     whole = (test if test.endswith("]") else test.partition("[")[0] for test in tests)
     command += dict.fromkeys(whole)

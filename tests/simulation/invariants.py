@@ -134,6 +134,13 @@ class Watch:
         try:
             if self.timeless and whole != Lines():
                 now = replace(now, lines=replace(whole, now_ms=1 << 53))  # alarms are there, whenever they are due
+            if self.timeless:  # what was sent again after its memo was forgotten may have died before
+                again = {at for job, at in now.dead_index.items() if job in now.index}
+                now = replace(
+                    now,
+                    dead_index={job: at for job, at in now.dead_index.items() if at not in again},
+                    dead={at: fields for at, fields in now.dead.items() if at not in again},
+                )
             snapshots.check(_NO_SERVER, self._keys, now)
             self.takes.limits.check(whole, self.takes.left)
         except AssertionError as wrong:

@@ -62,7 +62,8 @@ class Limits:
     # -- over time -------------------------------------------------------------------------------------
 
     def handed(self, verb: str, jobs: Sequence[Taken], now_ms: int) -> None:
-        """Note the starts among the jobs that were handed out."""
+        """Note the starts among jobs that were handed out; those before a worker declared the limit do not count."""
+        config: Mapping[str, Mapping[str, Any]] = self._state.lines().config if jobs else {}
         for one in jobs:
             record = lines.held(one.token)
             if record is None or record.free or one.deliveries > MOST_STALLS + 1:
@@ -71,7 +72,7 @@ class Limits:
             if verb == "tick" and one.deliveries == record.stalls + 1:
                 continue
             for gate in record.gates:
-                if gate[0] == "r":
+                if gate[0] == "r" and "n" in {**config.get(lined.class_of(gate), {}), **config.get(gate, {})}:
                     key = place_of(one.token) + b"@%d" % at
                     self.starts.setdefault(gate, {})[key] = Start(at, record.cost, one.id.decode())
         if verb in {"fetch", "take"}:

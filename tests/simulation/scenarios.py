@@ -109,7 +109,6 @@ CLASHES: Final = (
     {"groups", "groups-ordered"}, {"poison", "conflict-cancel"},
     {"groups-ordered", "batches"}, {"schedules", "max-pending"}, {"custom-ids", "bulk"}, {"poison", "batches"},
     {"groups-ordered", "priority-changes"}, {"delays", "bulk"}, {"strangers", "batches"},
-    {"strangers", "poison"},
 )  # fmt: skip
 """Features that cannot be had together, or that would hide what each other does."""
 

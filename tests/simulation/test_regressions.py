@@ -50,6 +50,14 @@ FOUND: dict[str, Plan] = {
         [(2.2, "clock jump", 0.0, 0.1), (3.1, "clock jump", 0.0, 0.9)],
         loss=0.15,
     ),
+    "a job that others put back comes to the worker that still runs it: the run that lost it is cancelled": world(
+        4641,
+        "rate-handler + stalls + audits",
+        "long ok ok long deaf ok long long",
+        [(1.5, "clock jump", 0.0, 0.37)],
+        concurrency=3,
+        lease=2.5,
+    ),
     "a breaker whose probes fail goes on charging nothing": world(
         157, "breaker + timeouts", "down hang down ok hang ok ok down ok", [(0.9, "kill", 0.0, 0.3)], loss=0.0
     ),

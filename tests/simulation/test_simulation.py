@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.timeout(600)  # two minutes on two idle cores
 
-SEEDS = os.environ.get("STREAMQ_SEEDS", "0-1599")
+SEEDS = os.environ.get("STREAMQ_SEEDS", "0-1999")
 """Which seeds are played. Read when this is imported: the tests hide STREAMQ_* from each other."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
@@ -80,12 +80,17 @@ def _runs(world: World) -> Iterator[Problem]:
 def _dead(world: World) -> Iterator[Problem]:
     """Who is dead has a reason; who had none to fail is not."""
     stream = world.state.snapshot(with_lines=False).dead
-    hows = {sent.job: sent.how for sent in world.book.sent if sent.told == "ok"}
+    hows = defaultdict[str, set[str]](set)  # of those, too, that came in its place by deduplication
+    for sent in world.book.sent:
+        if sent.told in {"ok", "met"}:
+            hows[sent.job].add(sent.how)
+    hangs = any(sent.how == "hang" for sent in world.book.sent)
     for fields in stream.values():
         job, reason = fields["j"].decode(), fields["r"].decode()
         if reason == "stalled" and world.watch.takes.stalls[job] <= MOST_STALLS and job not in world.watch.torn:
             yield f"dead as stalled after {world.watch.takes.stalls[job]} stalls", job
-        if reason == "attempts exhausted" and hows.get(job) == "ok":
+        alone = not (world.plan.has("batches") and hangs)  # a call that takes too long fails as one
+        if reason == "attempts exhausted" and hows[job] == {"ok"} and alone:
             yield "dead, although it does not fail", job
 
 

@@ -105,10 +105,17 @@ class World:
         """Workers that have not ended."""
         return [one for one in self.workers if not one.is_over]
 
+    @property
+    def _strangers_out(self) -> bool:
+        """Whether who comes now knows the handler, and comes in addition: all who are there may be strangers."""
+        return self.is_calm and self.plan.has("strangers")
+
     def hire(self) -> None:
         """Start a worker."""
         if self.is_over:
             return
+        if self._strangers_out:
+            self._hired += (3 - self._hired) % 3  # the next one knows the handler
         self._hired += 1
         process = Process(self, f"worker-{self._hired}")
         self.workers.append(process)
@@ -135,7 +142,7 @@ class World:
             self.loop.outside_at(self.loop.now + 0.5, self._replace)
 
     def _replace(self) -> None:
-        if len(self.alive) < self.plan.workers:
+        if len(self.alive) < self.plan.workers + self._strangers_out:
             self.hire()
 
     def kill(self, process: Process, why: str) -> None:
@@ -188,8 +195,7 @@ class World:
         self._faults.calm()
         self.is_calm = True
         self.mended = self.mended or self.plan.has("breaker")  # else its probes would fail for ever
-        if self.plan.has("strangers"):
-            self._hired += (3 - self._hired) % 3  # the next one knows the handler
+        if self._strangers_out:
             self.hire()
         calm = self.book.now
         await self._until(lambda: self.book.now >= calm + AFTERMATH)

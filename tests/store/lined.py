@@ -47,6 +47,7 @@ class GateState(msgspec.Struct, array_like=True, frozen=True):
     shut_ms: int = 0
     log: list[float] = []
     holders: dict[str, int] | list[str] | bool = False
+    shut_at_ms: int = 0
 
 
 class Waiting(NamedTuple):

@@ -258,9 +258,9 @@ class Hand:
         """Promote what is due."""
         return replies.read_promoted(await self._stage.call(self.verbs.promote(limit)))
 
-    async def unpark(self, *names: str, want: int = 500) -> list[Taken]:
+    async def unpark(self, *names: str, want: int = 500, suspects: int = 1) -> list[Taken]:
         """Take parked jobs of these names."""
-        return replies.read_unparked(await self._stage.call(self.verbs.unpark(want, names)))
+        return replies.read_unparked(await self._stage.call(self.verbs.unpark(want, names, suspects)))
 
     async def own_pending(self) -> set[bytes]:
         """List own pending entries."""

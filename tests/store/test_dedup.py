@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from streamq._core import envelope
 from streamq._core.dedup import DedupPlan, Mode
 from streamq._core.flow import Flow
 from streamq._store import desk
+from streamq._store.verbs import Item
 from tests.store.stage import Lined, Outcome, Stage, buried, completed, ended, released, retried
 
 
@@ -140,6 +142,22 @@ def _older(stage: Stage, key: str, ms: int) -> bytes:
     raw: bytes = stage.server.command("HGET", stage.keys.dedup, key)
     at = int.from_bytes(raw[-8:], "big")
     return raw[:-8] + (at - ms).to_bytes(8, "big")
+
+
+async def test_debounce_of_a_retry_keeps_its_fence(stage: Stage) -> None:
+    """Who fences by `Context.fence` elsewhere would else refuse the run that replaces the retry."""
+    flow, hand = once("debounce", 1), stage.hand()
+    new = envelope.encode(envelope.Envelope("send", attempts=0))
+    again = envelope.encode(envelope.Envelope("send", attempts=2, hop=70_000))
+    await stage.line_up(Lined("a", flow, "2", "0", 0, new))
+    await asyncio.sleep(0.005)
+    await hand.promote()
+    [a] = await hand.take()
+    await hand.settle(Item(b"r", a.id, a.token, ("+60000", 2, again, "retried")))
+    for _ in range(2):
+        assert (await stage.line_up(Lined("b", flow, "2", "0", 0, new))) == {0: met("a")}
+        kept = envelope.decode(stage.look().bodies["a"])
+        assert (kept.hop, kept.attempts, kept.name) == (70_000, 0, "send")
 
 
 async def test_debounce_takes_the_gates_of_the_last_one(stage: Stage) -> None:

@@ -213,6 +213,15 @@ async def test_who_does_not_wait_is_handed_over_for_that(stage: Stage, policy: O
     assert refused == ({0: f"limited:{b'r.x'.hex()}"} if policy == "drop" else {})
 
 
+async def test_a_line_goes_with_its_last_job_also_when_that_is_only_dropped(stage: Stage) -> None:
+    await stage.set("r.x", n=1, p=60_000)
+    await stage.line_up(*[Lined(f"j{n}", Flow(("r.x",), on_limit="drop")) for n in range(3)])
+    hand = stage.hand()
+    jobs = await hand.take(3)  # no place is left for a turn in which the line would be found empty
+    assert [job.mark for job in jobs] == [b"", b"limited", b"limited"]
+    assert (stage.look().lines.lines, stage.look().lines.rings) == ({}, ())
+
+
 async def test_a_taken_slot_is_no_reason_to_drop(stage: Stage) -> None:
     await stage.set("h.a", c=1)
     flow = Flow(("h.a",), on_limit="drop")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from streamq._core.flow import Batch, Flow
 from streamq._store.lines import held
-from streamq._store.replies import Taken
+from streamq._store.replies import Taken, read_ticked
+from streamq._store.verbs import TickInput
 from tests.store.snapshot import counter
 from tests.store.stage import Hand, Lined, Outcome, Stage, buried, completed, released, retried
 
@@ -40,6 +41,17 @@ async def test_back_to_its_place_with_its_slot_free_and_its_token_spent(stage: S
     assert sum(stage.look().lines.gate("r.x").log[1::2]) == 2, "another start costs another token"
     assert await able(stage, "dead").settle(completed(old)) == "l"
     assert await hand.settle(completed(again)) == "a"
+
+
+async def test_a_sweep_that_leaves_them_out_does_not_put_off_the_next(stage: Stage) -> None:
+    """A new worker does not know of lines until its first tick is answered."""
+    await stage.line_up(Lined("a", FLOW))
+    await vanish(stage, "dead")
+    await stage.hand("new").tick()
+    assert stage.look().place("a") != "in line"
+    said = TickInput(b"beat", lease_ms=15_000, free=10, max_stalls=2, suspects=1, sweep=True)
+    read_ticked(await stage.call(able(stage).verbs.tick(said)))
+    assert stage.look().place("a") == "in line"
 
 
 async def test_stalled_again_it_is_a_suspect_and_then_over(stage: Stage) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.store.stage import ODD_IDS, Stage, body_of, parked
+from tests.store.stage import ODD_IDS, Stage, body_of, completed, parked
 
 
 @pytest.mark.parametrize("lane", range(5))
@@ -25,3 +25,14 @@ async def test_odd_ids_can_be_parked_and_taken(stage: Stage) -> None:
     jobs = await hand.unpark("send")
     assert {job.id.decode() for job in jobs} == set(ODD_IDS)
     stage.look()
+
+
+async def test_it_can_be_parked_though_its_group_is_gone(stage: Stage) -> None:
+    """Its stalls are not known then; but it and its neighbours of the batch are settled."""
+    await stage.enqueue("a", "b")
+    hand = stage.hand()
+    a, b = await hand.fetch()
+    stage.server.command("XGROUP", "DESTROY", stage.stream(a.token), "w")
+    assert await hand.settle(parked(a), completed(b)) == "aa"
+    now = stage.take()
+    assert (now.parked, dict(now.index)) == (("send\0a",), {"a": "p2send\0" + "0"})

@@ -388,6 +388,35 @@ async def test_a_worker_silent_for_ten_minutes_is_forgotten_unless_it_holds_jobs
     assert set(now.workers) == {"holder", "w1"}
 
 
+async def test_a_consumer_whose_beat_was_lost_is_heard_of_again_and_forgotten_in_time(stage: Stage) -> None:
+    old = stage.hand("old")
+    await old.tick()
+    stage.server.command("DEL", stage.keys.beats)
+    await stage.enqueue("a")
+    dead = stage.hand("dead")
+    await dead.settle(completed(await dead.one()))  # and is killed before it ticks
+    await stage.enqueue("b", "c")
+    for verb in (released, parked):
+        await old.settle(verb(await old.one()))  # makes the consumer ~
+    await old.tick()
+    assert stage.look().beats == ("dead", "old")
+    stage.server.command("ZADD", stage.keys.beats, 1, "dead")
+    await old.tick()
+    assert stage.look().beats == ("old",)
+    names = [info[1] for info in stage.server.command("XINFO", "CONSUMERS", stage.keys.lanes[2], "w")]
+    assert sorted(names) == [b"old", b"~"]
+
+
+async def test_only_a_first_tick_asks_who_else_there_is(stage: Stage) -> None:
+    hand = stage.hand("w1")
+    await hand.tick()
+    await stage.enqueue("a")
+    other = stage.hand("w2")
+    await other.settle(completed(await other.one()))
+    await hand.tick()
+    assert stage.look().beats == ("w1",)
+
+
 async def test_the_window_forgets_what_is_too_old(stage: Stage) -> None:
     await stage.enqueue("old", "young")
     hand = stage.hand()

@@ -2,8 +2,10 @@
 
 import pytest
 
+from streamq._core.flow import Flow
 from streamq._store import desk
-from tests.store.stage import Refusal, Stage, body_of, completed, parked, released
+from streamq._store.replies import Taken
+from tests.store.stage import Lined, Refusal, Stage, body_of, completed, parked, released
 
 
 async def park(stage: Stage, *jobs: tuple[str, str]) -> None:
@@ -56,20 +58,90 @@ async def test_what_was_taken_settles_like_any_job(stage: Stage) -> None:
     assert not stage.look().index
 
 
+async def test_stalls_count_on(stage: Stage) -> None:
+    """Or a poison job that workers without its handler get now and then would go on for ever."""
+    await stage.enqueue("a")
+    other, capable = stage.hand("other"), stage.hand("capable")
+    job = await capable.one()
+    stage.age(job.token)
+    [job] = (await other.tick()).stalled
+    await other.settle(parked(job))
+    [job] = await capable.unpark("send")
+    assert (job.deliveries, stage.look().entries["a"].deliveries) == (2, 2)
+
+    stage.age(job.token)
+    [job] = (await other.tick()).stalled
+    assert job.deliveries == 3
+    await other.settle(parked(job))
+    assert await capable.unpark("send", suspects=0) == []
+    assert stage.look().place("a") == "parked"
+    [job] = await capable.unpark("send")
+    assert (job.id, job.deliveries, job.token) == (b"a", 3, stage.look().token("a"))
+
+    stage.age(job.token)
+    [job] = (await other.tick()).stalled
+    assert job.deliveries == 4
+
+
+async def test_suspects_are_taken_one_at_a_time(stage: Stage) -> None:
+    """A poison job is to take nobody along."""
+    await stage.enqueue("a", "b", "c")
+    other, capable = stage.hand("other"), stage.hand("capable")
+    stage.age(*[job.token for job in await capable.fetch()])
+    stage.age(*[job.token for job in (await other.tick()).stalled])
+    for _ in range(3):
+        [job] = (await other.tick()).stalled
+        assert await other.settle(parked(job)) == "a"
+    [first] = await capable.unpark("send")
+    assert first.deliveries == 3
+    assert await capable.unpark("send", suspects=0) == []
+    [second] = await capable.unpark("send")
+    assert second.id != first.id
+    assert len(stage.look().parked) == 1
+
+
+async def test_stalls_of_a_job_of_a_line_count_on(stage: Stage) -> None:
+    await stage.line_up(Lined("a", Flow(("h.a",))))
+    hand = stage.hand()
+    [job] = await hand.take()
+    stage.age(job.token)
+    assert (await hand.tick()).stalled == []  # back in its line
+    [job] = await hand.take()
+    assert job.deliveries == 2
+    await hand.settle(parked(job))
+    assert await hand.unpark("send") == []
+    [job] = await hand.take()
+    assert job.deliveries == 2
+    await hand.settle(released(job))
+    [job] = await hand.take()
+    stage.age(job.token)
+    [job] = (await hand.tick()).stalled
+    assert job.deliveries == 3
+    await hand.settle(parked(job))
+    await hand.unpark("send")
+    [job] = await hand.take()
+    assert job.deliveries == 3
+
+
 async def test_the_take_goes_on_rising(stage: Stage) -> None:
     """A worker froze with it, another could not run it, a third takes it: the first one's fence stays the lowest."""
     await stage.enqueue("a")
     frozen, other, capable = stage.hand("frozen"), stage.hand("other"), stage.hand("capable")
     takes: list[int] = []
+
+    def take_of(job: Taken) -> int:
+        return int(job.token.rsplit(b":", 1)[1])
+
     job = await frozen.one()
-    for _ in range(2):
-        takes.append(int(job.token.rsplit(b":", 1)[1]))
+    for deliveries in (2, 3):
+        takes.append(take_of(job))
         stage.age(job.token)
         [job] = (await other.tick()).stalled
-        takes.append(int(job.token.rsplit(b":", 1)[1]))
+        takes.append(take_of(job))
         await other.settle(parked(job))
         [job] = await capable.unpark("send")
-    takes.append(int(job.token.rsplit(b":", 1)[1]))
+        assert job.deliveries == deliveries
+    takes.append(take_of(job))
     assert takes == sorted(set(takes))
     assert await frozen.settle(completed(job._replace(token=b"2" + job.token[1:]))) == "l"
     assert await capable.settle(completed(job)) == "a"

@@ -13,6 +13,7 @@ from streamq import (
     BatchContext,
     CircuitBreaker,
     Context,
+    Dedup,
     Depends,
     Discard,
     Fixed,
@@ -409,3 +410,27 @@ async def test_a_circuit_breaker_opens_and_probes_in_the_time_of_the_queue() -> 
         down[0] = False
         report = await run_until_idle(queue, advance=600)
         assert [one.outcome for one in report.attempts] == ["completed"]
+
+
+async def test_what_replaces_a_retry_has_all_attempts_and_a_higher_fence(memory_queue: MemoryQueues) -> None:
+    """Debounce: the last call counts. Whoever fences by `Context.fence` elsewhere must not refuse it for that."""
+    queue = Queue("debounced", max_attempts=3, backoff=Fixed(60))
+    seen: list[tuple[int, int, int]] = []
+
+    @queue.handler("note")
+    async def note(ctx: Context, n: int) -> None:
+        seen.append((n, ctx.attempt, ctx.fence))
+        if n < 4:
+            raise ConnectionError
+
+    memory_queue(queue)
+    calm = note.with_options(dedup=Dedup("k", mode="debounce", ttl=1))
+    first = await calm.enqueue(1)
+    await run_until_idle(queue, advance=2, expected=ConnectionError)
+    for n in (3, 4):
+        job = await calm.enqueue(n)
+        assert job.met == first.id
+        await run_until_idle(queue, advance=2, expected=ConnectionError)
+    assert [(n, attempt) for n, attempt, _ in seen] == [(1, 1), (3, 1), (4, 1)]
+    fences = [fence for _, _, fence in seen]
+    assert fences == sorted(set(fences))

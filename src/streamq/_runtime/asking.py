@@ -42,6 +42,10 @@ class Asking:
             self.lanes.walked(*replies.read_walk(reply), asked)
         return fetched
 
+    def lacks(self, epoch: bytes) -> bool:
+        """Whether the rules in force are others than those we know, or were lost: a take tells."""
+        return self._verbs.knows_lines and epoch != self._epoch
+
     def _read_offer(self, reply: Reply, host: Host, asked: float) -> Fetched:
         offer = replies.read_offer(reply, self._epoch)
         if offer.rules is not None:

@@ -332,7 +332,9 @@ class Exchange:
             part = names[self._names_from : self._names_from + MAX_ITEMS]
             self._names_from = (self._names_from + MAX_ITEMS) % max(1, len(names)) if len(names) > MAX_ITEMS else 0
             if part:
-                add(self._verbs.unpark(want, part), lambda reply: self._brought(reply, replies.read_unparked, asked))
+                suspects = self.table.suspects_allowed if asked < self._next_tick else 0  # a tick may bring it
+                taking = self._verbs.unpark(want, part, suspects)
+                add(taking, lambda reply: self._brought(reply, replies.read_unparked, asked))
         if self.hungry:
             took = self._verbs.knows_lines
             command = self.asking.command(want, self._slots.free - self.table.ready, self._slots.concurrency, asked)
@@ -360,7 +362,7 @@ class Exchange:
             int(self._limits.lease * 1000),
             self._room_for_stalled,
             self._limits.max_stalls,
-            max(0, 1 - self.table.suspects),
+            self.table.suspects_allowed,
             sweep=now >= self._no_sweep_before and not self.stopping,
             rest_ms=0 if self._sweep_soon else 1000,
         )
@@ -401,7 +403,7 @@ class Exchange:
     def _brought(self, reply: Reply, read: Callable[[Reply], Sequence[Taken]], asked: float) -> None:
         if not self._failed(reply):
             for job in read(reply):
-                self.table.take(job, asked)
+                self._suspect = job.id if self.table.take(job, asked).is_suspect else self._suspect
 
     def _ticked(self, reply: Reply, asked: float) -> None:
         now = time.monotonic()
@@ -419,7 +421,7 @@ class Exchange:
         self._due.turn(ticked.turn)
         self._due.next(ticked.next_due_ms)
         self._parked = ticked.parked
-        if ticked.waiting and not ticked.paused:
+        if (ticked.waiting or self.asking.lacks(ticked.epoch)) and not ticked.paused:
             self.hungry = not self.stopping  # whatever became of the bell
         self.paused = ticked.paused
         if ticked.pending != len(self.table):
@@ -430,8 +432,7 @@ class Exchange:
         if self._sweep_soon:
             self._next_tick = now + 0.2  # there may be more
         for job in ticked.stalled:
-            if self.table.take_stalled(job, asked).is_suspect:
-                self._suspect = job.id
+            self._suspect = job.id if self.table.take_stalled(job, asked).is_suspect else self._suspect
 
     def _promoted(self, reply: Reply) -> None:
         if self._failed(reply):

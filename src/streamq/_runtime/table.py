@@ -78,9 +78,9 @@ class Table:
         return [one for one in self._rows.values() if one.started and not one.settling]
 
     @property
-    def suspects(self) -> int:
-        """Jobs that workers vanished with twice."""
-        return sum(1 for one in self._rows.values() if one.is_suspect)
+    def suspects_allowed(self) -> int:
+        """How many jobs that workers vanished with twice may come: they run one at a time."""
+        return 0 if any(one.is_suspect for one in self._rows.values()) else 1
 
     def all(self) -> Sequence[Attempt]:
         """Return all rows; one atomic copy, safe from the keeper's thread."""
@@ -110,7 +110,7 @@ class Table:
                 [
                     (one, self._fate(one, job.body))
                     for one, job in zip(attempts, unit, strict=True)
-                    if one.id in self._rows
+                    if self._rows.get(one.id) is one
                 ]
             )
             self._settle(settle)
@@ -131,12 +131,17 @@ class Table:
         return attempt
 
     def _received(self, job: Taken, touched: float) -> Attempt:
-        """Return the attempt at a job; it gets no row if it came too late."""
+        """Return the attempt at a job; it gets no row if it came too late, or is here already."""
         attempt = Attempt(job.id, job.token, job.deliveries, touched, job.mark)
         if time.monotonic() - touched > self._ours:
             # The answer was so long on its way that the job may be another's by now. If not, it is found as a ghost.
             log.warning("job came too late to be begun", extra={"event": "late", "job_id": attempt.job_id})
             return attempt
+        old = self._rows.get(job.id)
+        if old is not None and old.token == job.token:
+            return attempt  # the group was made anew, and the entry delivered again: it is ours, and running
+        if old is not None:
+            self.lose(old)  # somebody put it back, and it came to us again
         self._rows[job.id] = attempt
         if self._abandoned:
             self._abandoned.discard(place_of(job.token))

@@ -22,15 +22,16 @@ class ServerClock:
 
     def __init__(self) -> None:
         self._offset = time.time() * 1000 - time.monotonic() * 1000
-        self._heard = self._offset
+        self._heard: float | None = None
         self._now = self._before = float("-inf")
         self._until = 0.0
 
     def heard(self, now_ms: int) -> float:
-        """Note the server's time; returns by how many ms it moved against our monotonic clock."""
+        """Note the server's time; returns by how many ms it moved against our monotonic clock, 0.0 at first."""
         own = time.monotonic() * 1000
         offset = now_ms - own
-        moved, self._heard = offset - self._heard, offset
+        # That our own clock is not the server's is no move: nobody has set it.
+        moved, self._heard = 0.0 if self._heard is None else offset - self._heard, offset
         if offset < self._offset - JUMP_MS:
             self._now = self._before = offset
         elif own >= self._until:

@@ -20,7 +20,10 @@ _ARRIVE = (*_COUNT, "_tally_arrived.lua")
 _DEATHS = ("_deaths.lua",)
 _SETTLED = (*_COUNT, "_tally_settled.lua", *_DEATHS)
 _MISSING = (*_DEATHS, "_missing.lua")
-_SETTLE = tuple(f"settle/{verb}.lua" for verb in ("complete", "retry", "bury", "finish", "release", "park"))
+_SETTLE = (
+    "_stalls.lua",
+    *(f"settle/{verb}.lua" for verb in ("complete", "retry", "bury", "finish", "release", "park")),
+)
 
 
 def _flow(*parts: str) -> tuple[str, ...]:
@@ -59,7 +62,7 @@ VERBS: dict[str, tuple[str, ...]] = {
 # Verbs that meet jobs in lines are built with what flow control knows. Those that are called for every job have a
 # plain build besides, so that jobs without limits pay nothing.
 LINES: dict[str, tuple[str, ...]] = {
-    "enqueue": (*_ARRIVE, *_FLOW, *_flow("dedup", "arrival")),
+    "enqueue": (*_ARRIVE, *_FLOW, *_flow("put_off", "dedup", "arrival")),
     "take": (*_CLAIM, *_MISSING, *_FLOW, *_flow("hand", "turn", "ready")),
     "settle": (*_SETTLED, *_FLOW, *_SETTLE, "settle/limited.lua", "settle/divert.lua"),
     "tick": (*_CLAIM, "_care.lua", "_tally.lua", *_FLOW, *_flow("stall")),
@@ -70,7 +73,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "reprioritise": _PRELUDE + _FLOW,
     "limit": (*_PRELUDE, *_FLOW, *_flow("limits")),
     "breaker": _PRELUDE + _FLOW,
-    "fire": (*_ARRIVE, *_FLOW, *_flow("dedup", "arrival")),
+    "fire": (*_ARRIVE, *_FLOW, *_flow("put_off", "dedup", "arrival")),
     "explain": _PRELUDE + _FLOW,
     "verify": (*_PRELUDE, *_FLOW, *_AUDIT),
     "recover": (*_PRELUDE, *_MISSING, *_FLOW, *_flow("stall"), *_AUDIT, *_flow("mend", "mend_lines")),

@@ -144,14 +144,14 @@ class WorkerVerbs:
         """Move due jobs to their lanes; with a million delayed, 100 take some 3 ms of the server, with few one."""
         return self._build("promote").call((*self._promote, *self._more), _PROTOCOL, self.consumer, limit)
 
-    def unpark(self, want: int, names: Sequence[str]) -> Command:
-        """Take parked jobs of these names."""
+    def unpark(self, want: int, names: Sequence[str], suspects: int) -> Command:
+        """Take parked jobs of these names; at most so many that stalled twice."""
         keys = self.keys
         head = (
             keys.meta, keys.index, keys.taken, keys.bodies, keys.parked, keys.dead, keys.dead_index, keys.waiters,
             keys.deaths, *keys.flow,
         )  # fmt: skip
-        return script("unpark").call(head, _PROTOCOL, self.consumer, want, *names)
+        return script("unpark").call(head, _PROTOCOL, self.consumer, want, suspects, *names)
 
     def own_pending(self) -> Command:
         """List the entries the server believes we hold."""

@@ -13,6 +13,20 @@ local function forget_silent(lanes, workers, beats, before)
   redis.call('ZREM', beats, silent)
 end
 
+-- Consumers without a beat would never be forgotten: they took jobs after the beats were lost, and were killed before
+-- they beat again. From now on their silence is counted. Told by each worker's first tick, the first after a loss too.
+local function hear_of_all(lanes, beats, now)
+  for _, lane in ipairs(lanes) do
+    local found = redis.pcall('XINFO', 'CONSUMERS', lane[2], 'w')
+    for _, info in ipairs(found.err and {} or found) do
+      local name = info[2]
+      if name ~= '~' and name ~= '!' and not redis.call('ZSCORE', beats, name) then
+        redis.call('ZADD', beats, whole(now), name)
+      end
+    end
+  end
+end
+
 -- The window of completed jobs has an age (ms, 0 none), too; 100 a call.
 local function forget_old(window, details, age, now)
   for _ = 1, age > 0 and 100 or 0 do

@@ -10,8 +10,8 @@
 -- While it is open its gate cb.<name> lets one job through at a time, and none until the ms of the next probe; a rule
 -- sends jobs there that do not know of it. A probe is a job that passed the gate since: only what becomes of a probe is
 -- news, for all other jobs began before the breaker opened.
--- A field: open, at (changed ms), till (next probe ms), failed (probes), who, why, tag and word of the last change, log
--- (of failures while it is closed: ms, tag, by turns).
+-- A field: open, at (changed ms), till (next probe ms), set (when that was set, ms), failed (probes), who, why, tag and
+-- word of the last change, log (of failures while it is closed: ms, tag, by turns).
 local meta, breakers, who, what, name, tag = KEYS[1], KEYS[3], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local m = redis.call('HMGET', meta, PROTOCOL_FIELD, 'paused', 'fv')
 local refused = wrong_protocol(m[1], ARGV[1])
@@ -23,6 +23,12 @@ local raw = redis.call('HGET', breakers, name)
 local b = raw and cmsgpack.unpack(raw) or {at = 0, till = 0, failed = 0, who = '', why = '', tag = '', log = {}}
 -- Somebody may have cleared the limits of its gate: then it holds nothing, and is closed.
 local was_open = b.open and redis.call('HEXISTS', K.rules, gate_name) == 1
+-- The server's clock went back: it stays open no longer than it was to.
+local g = flow.gate(gate_name)
+if b.set and b.set > now then
+  flow.rate_wait(g, 1)
+  b.till, b.set = math.min(b.till, g.shut), now
+end
 local is_probe = false
 local row = was_open and ARGV[7] ~= '' and redis.call('HGET', KEYS[2], ARGV[7])
 local held = row and string.sub(row, 1, 1) == 't' and flow.record_of(row)
@@ -38,7 +44,7 @@ for n = 1, #b.log, 2 do
   end
 end
 
-local g, word = flow.gate(gate_name), ''
+local word = ''
 local is_known = tag ~= '' and b.tag == tag
 if is_known then
   word = b.word
@@ -76,7 +82,7 @@ if word ~= '' and not is_known then
     flow.forget_config(gate_name)
   end
   b.till = now + (b.open and math.min(ARGV[10] * 2 ^ b.failed, math.max(ARGV[10], ARGV[11])) or 0)
-  g.shut = b.till
+  b.set, g.shut, g.shut_at = now, b.till, now
   flow.nudge(g) -- opened, it wakes the first who waits; shut, it sets the alarm
   local ready = flow.save()
   if word ~= 'shut' then redis.call('SPUBLISH', ARGV[2], 'rules ' .. redis.call('HINCRBY', meta, 'flow', 1)) end

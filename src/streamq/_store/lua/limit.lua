@@ -55,7 +55,7 @@ elseif what == 'clear' then
   changed = rule + gone > 0
 elseif what == 'shut' then
   local g, ms = flow.gate(ARGV[5]), tonumber(ARGV[6])
-  g.shut = ms > 0 and math.max(g.shut, now + ms) or 0
+  g.shut, g.shut_at = ms > 0 and math.max(g.shut, now + ms) or 0, now
   flow.nudge(g)
   changed = true
 end

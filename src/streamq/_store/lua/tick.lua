@@ -9,7 +9,8 @@
 --   marks, waiting (1 when a fetch would find a job, else 0), epoch of the rules ('0': no flow control)}
 --   A stalled job is {lane, entry, fields, token, count}; count - 1 is its stalls; over max stalls it is to be buried.
 --   A stalled job of a line goes back to its place there once; stalled again it is a suspect like any other. In the
---   plain build the taken stream is not swept when there are lines.
+--   plain build the taken stream is not swept when there are lines, and others do not wait after such a sweep.
+--   A consumer's first tick counts as a heartbeat of all consumers that have none, so that they are forgotten in time.
 --   Marks: ids of jobs to be cancelled. Replay: a sweep whose reply was lost leaves ghosts (reconcile).
 local meta, index, beats = KEYS[1], KEYS[2], KEYS[13]
 local consumer, lease, free, max_stalls = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -20,9 +21,11 @@ local refused = wrong_protocol(m[1], ARGV[1])
 if refused then return refused end
 if flow then flow.open(19, meta, m[9]) end
 local now = now_ms()
+local back = m[4] and tonumber(m[4]) - now or 0 -- the server's clock was set back by so much
+if flow and back > 1000 then flow.set_back(back) end
 if not m[1] then redis.call('HSET', meta, PROTOCOL_FIELD, ARGV[1]) end
 redis.call('HSET', KEYS[12], consumer, ARGV[3])
-redis.call('ZADD', beats, whole(now), consumer)
+local is_new = redis.call('ZADD', beats, whole(now), consumer) == 1
 
 local lanes, pending, waiting = {}, 0, m[7] and 1 or 0
 for n = 0, 4 do lanes[n + 1] = {tostring(n), KEYS[3 + n]} end
@@ -73,7 +76,7 @@ local function judge(lane, entry, released)
   return job
 end
 
-local due_sweep = not m[4] or now - tonumber(m[4]) >= tonumber(ARGV[8])
+local due_sweep = not m[4] or back > 1000 or -back >= tonumber(ARGV[8])
 if ARGV[9] == '1' and due_sweep and free > 0 and not m[2] then
   local marks, cursor = {}, tostring(m[6] or '')
   for _, lane in ipairs(lanes) do
@@ -100,13 +103,15 @@ if ARGV[9] == '1' and due_sweep and free > 0 and not m[2] then
       marks[#marks + 1] = lane[1] .. '=' .. from
     end
   end
-  redis.call('HSET', meta, 'swept', whole(now), 'sweep', table.concat(marks, ' '))
+  -- Who left the taken stream out has not swept: whoever is next does, however soon that is.
+  if flow or not m[8] then redis.call('HSET', meta, 'swept', whole(now), 'sweep', table.concat(marks, ' ')) end
   if stalled > 0 then
     redis.call('HINCRBY', meta, 'stalled', stalled)
     tally(KEYS[17], KEYS[18], ARGV[11], noted[1], noted[2])
   end
 end
 
+if is_new then hear_of_all(lanes, beats, now) end
 forget_silent(lanes, KEYS[12], beats, now - 600000)
 forget_old(KEYS[15], KEYS[16], tonumber(ARGV[10]), now)
 
@@ -115,7 +120,7 @@ if flow and flow.save() and not m[2] then ring(KEYS[14]) end
 if flow and (flow.is_ready() or flow.is_late()) then waiting = 1 end
 local turn = m[3]
 local holder_beat = turn and redis.call('ZSCORE', beats, turn)
-if not holder_beat or now - tonumber(holder_beat) > 6000 then
+if not holder_beat or math.abs(now - tonumber(holder_beat)) > 6000 then
   redis.call('HSET', meta, 'turn', consumer)
   turn = consumer
 end

@@ -79,14 +79,9 @@ function flow.add(id, lane, r, held_until)
       into_ring(l)
     end
   elseif is_back and l.state == 'p' and first_job(l) == member(lane, r[R_SEQ], id) then
-    -- Back at the head: it may need fewer tokens than the one that stopped the line, or none.
-    l.cost = r[R_COST]
-    if r[R_EXPIRES] > 0 and now >= r[R_EXPIRES] then
-      out_of_place(l)
-      into_ring(l)
-    else
-      nudge(gate(l.gate))
-    end
+    -- Back at the head: it may need fewer tokens than the one that stopped the line, other gates, or none any more.
+    out_of_place(l)
+    into_ring(l)
   end
   return with_record('f' .. lane, r)
 end

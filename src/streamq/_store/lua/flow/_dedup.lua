@@ -54,13 +54,6 @@ function flow.collect_dedup(index)
   if #stale > 0 then redis.call('HDEL', K.dedup, unpack(stale)) end
 end
 
-local function put_off(env, id, lane, body, r, due)
-  redis.call('HSET', K.bodies, id, body)
-  redis.call('ZADD', env.delayed, whole(due), id)
-  env.place(id, r and flow.delayed(lane, r) or 'd' .. lane)
-  env.due(due)
-end
-
 -- Returns the id of the job that this one met, or nil: then it is to be added, `when` as the third result. One that is
 -- to be dropped (`closed`) does not take the key.
 local function met(env, id, lane, when, body, r, d, closed)

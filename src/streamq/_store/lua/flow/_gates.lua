@@ -1,5 +1,6 @@
 -- Flow control: gates. The state of each is one field of one hash:
---   [used, waiting, finish tag, parked, envoy or false, envoy's lane, shut until ms, log of starts, holders or false].
+--   [used, waiting, finish tag, parked, envoy or false, envoy's lane, shut until ms, log of starts, holders or false,
+--   shut at ms].
 -- An envoy is the line that was let go on by an open gate: it goes first. Holders: jobs that may be asked to stop.
 local function gate(name)
   local g = gates[name]
@@ -9,11 +10,12 @@ local function gate(name)
     local p = cmsgpack.unpack(raw)
     g = {
       used = p[1], waiting = p[2], finish = p[3], parked = p[4], envoy = p[5], envoy_lane = p[6], shut = p[7],
-      log = p[8], holders = p[9],
+      log = p[8], holders = p[9], shut_at = p[10] or 0,
     }
   else
     g = {
       used = 0, waiting = 0, finish = 0, parked = 0, envoy = false, envoy_lane = 0, shut = 0, log = {}, holders = false,
+      shut_at = 0,
     }
   end
   g.name, g.conf = name, config_of(name)
@@ -61,6 +63,7 @@ local function save_gates()
       set[#set + 1] = name
       set[#set + 1] = cmsgpack.pack({
         g.used, g.waiting, g.finish, g.parked, g.envoy, g.envoy_lane, g.shut, g.log, g.holders,
+        g.shut_at,
       })
     end
     if #set >= 1000 then

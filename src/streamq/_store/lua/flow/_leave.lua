@@ -8,7 +8,8 @@ function flow.remove(id, row)
     local first = first_job(l)
     if not first then
       drop(l)
-    elseif l.state == 'h' and not r[R_BATCH] and job < first then
+    elseif (l.state == 'h' and not r[R_BATCH] or l.state == 'p') and job < first then
+      -- It was the head that the line was held or stopped for: the next one may go on.
       out_of_place(l)
       into_ring(l)
     end

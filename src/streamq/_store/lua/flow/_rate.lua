@@ -26,6 +26,7 @@ end
 local function level(g)
   local c, log = g.conf, g.log
   if not log[1] then return c.b end
+  if log[1] > now then log[1] = now end -- the server's clock went back
   return math.min(c.b, log[2] + math.max(0, now - log[1]) * c.n / c.p)
 end
 
@@ -42,7 +43,11 @@ local function most(c) return c.b and math.min(c.b, c.n) or c.n end
 -- ms until `cost` tokens can be spent here; 0: now.
 local function rate_wait(g, cost)
   local c = g.conf
-  if g.shut > now then return g.shut - now end
+  if g.shut > now then
+    -- The server's clock went back: it stays shut no longer than it was to.
+    if g.shut_at > now then g.shut, g.shut_at = g.shut - (g.shut_at - now), now end
+    if g.shut > now then return g.shut - now end
+  end
   if not c.n or c.n < 0 then return 0 end
   cost = math.min(cost, most(c)) -- the limit was lowered since
   if c.n == 0 then return 1000 end

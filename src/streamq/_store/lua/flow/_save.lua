@@ -18,6 +18,19 @@ function flow.work_off(limit)
   return #due
 end
 
+-- The server's clock was set back by `by` ms: what was to happen at a time happens so much earlier. Bounded: the first
+-- 1,000; more of them come late by the jump.
+function flow.set_back(by)
+  local set = {}
+  local late = redis.call('ZRANGE', K.clock, whole(now + by - 5000), '+inf', 'BYSCORE', 'LIMIT', 0, 1000, 'WITHSCORES')
+  for n = 1, #late, 2 do
+    set[n], set[n + 1] = whole(math.max(now, late[n + 1] - by)), late[n]
+    local name = string.match(late[n], '^r(.*)$')
+    if name then flow.rate_wait(gate(name), 1) end -- its log and its shutting move, too
+  end
+  if #set > 0 then redis.call('ZADD', K.clock, unpack(set)) end
+end
+
 -- After a live change: every gate of a class that has lines parked, 500 a call.
 function flow.nudge_class(class, from)
   local stop = class == 'g' and '(g;' or '(' .. class .. '>'

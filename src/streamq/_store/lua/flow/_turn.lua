@@ -33,6 +33,7 @@ function flow.try(l)
   l.cost = r[R_COST]
   if r[R_EXPIRES] > 0 and now >= r[R_EXPIRES] then
     hand_free(head, r, '')
+    if not two[2] then drop(l) end
     return 1
   end
   for _, name in ipairs(r[R_GATES]) do
@@ -40,6 +41,7 @@ function flow.try(l)
     local why, wait = blocked(g, l, r[R_COST])
     if (why == 'rate' or why == 'queue') and g.conf.n and r[R_LIMIT] ~= 'w' then
       hand_free(head, r, 'limited')
+      if not two[2] then drop(l) end
       return 1
     elseif why then
       out_of_place(l)

@@ -6,7 +6,7 @@ local function limited(batch, item, wait, name, envelope)
   redis.call('HSET', batch.bodies, item.id, envelope)
   batch.count('limited', 1)
   local g = flow.gate(name)
-  g.shut = math.max(g.shut, batch.now + wait)
+  g.shut, g.shut_at = math.max(g.shut, batch.now + wait), batch.now
   item.held[8] = 0 -- its stalls are forgotten with the attempt
   batch.move(item, flow.add(item.id, item.held[15], item.held))
 end

@@ -2,6 +2,7 @@
 -- pseudo-consumer ~ for the next fetch; take + 1 shuts out a zombie that still runs it. Charges nobody an attempt.
 local function release(batch, item)
   if item.held then
+    keep_stalls(item)
     -- It waited in a line: back to its place there.
     redis.call('HSET', batch.bodies, item.id, body_of(item.key, item.entry))
     batch.move(item, flow.add(item.id, item.held[15], item.held))
