@@ -105,14 +105,9 @@ class Table:
             if len(unit) == 1:
                 self.take(unit[0], touched)
                 continue
-            attempts = [self._received(job, touched) for job in unit]
-            begin, settle = formed(
-                [
-                    (one, self._fate(one, job.body))
-                    for one, job in zip(attempts, unit, strict=True)
-                    if self._rows.get(one.id) is one
-                ]
-            )
+            received = [(self._received(job, touched), job.body) for job in unit]
+            mine = [(one, body) for one, body in received if self._rows.get(one.id) is one]
+            begin, settle = formed([(one, self._fate(one, body)) for one, body in mine])
             self._settle(settle)
             for attempt in begin:
                 self._begin(attempt)

@@ -27,6 +27,14 @@ local function hear_of_all(lanes, beats, now)
   end
 end
 
+-- Whose turn it is to promote; of who was not heard of for three ticks `consumer` takes it over.
+local function promoter(meta, beats, turn, consumer, now)
+  local heard = turn and redis.call('ZSCORE', beats, turn)
+  if heard and math.abs(now - tonumber(heard)) <= 6000 then return turn end
+  redis.call('HSET', meta, 'turn', consumer)
+  return consumer
+end
+
 -- The window of completed jobs has an age (ms, 0 none), too; 100 a call.
 local function forget_old(window, details, age, now)
   for _ = 1, age > 0 and 100 or 0 do

@@ -118,12 +118,7 @@ forget_old(KEYS[15], KEYS[16], tonumber(ARGV[10]), now)
 -- Who swept may have no room any more for what went back into lines.
 if flow and flow.save() and not m[2] then ring(KEYS[14]) end
 if flow and (flow.is_ready() or flow.is_late()) then waiting = 1 end
-local turn = m[3]
-local holder_beat = turn and redis.call('ZSCORE', beats, turn)
-if not holder_beat or math.abs(now - tonumber(holder_beat)) > 6000 then
-  redis.call('HSET', meta, 'turn', consumer)
-  turn = consumer
-end
+local turn = promoter(meta, beats, m[3], consumer, now)
 local head = redis.call('ZRANGE', KEYS[9], 0, 0, 'WITHSCORES')[2]
 local cancels = m[5] and redis.call('HRANDFIELD', KEYS[11], 500) or {}
 return {
