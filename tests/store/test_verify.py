@@ -11,7 +11,7 @@ import pytest
 
 from streamq import Fixed, Group, JobSpec, Queue, RateLimit, StreamqError, Worker
 from streamq._core.damage import KINDS
-from streamq._store import things
+from streamq._store import audit, things
 from streamq.errors import VersionMismatch
 from streamq.verify import Finding, recover, verify
 from tests.servers import Server
@@ -19,6 +19,12 @@ from tests.store import snapshot
 from tests.store.damage import CASES, LINE, Case, furnished, known
 from tests.store.stage import Lined, Stage
 from tests.worker.helpers import until
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody beats here while verify waits for heartbeats."""
+    monkeypatch.setattr(audit, "PATIENCE", 0.0)
 
 
 async def found(stage: Stage) -> dict[str, int]:
@@ -99,6 +105,22 @@ async def test_a_released_job_is_fenced_and_its_repair_logged(stage: Stage, capl
     assert stage.look().entries["r1"].deliveries == 1, "charges nobody a stall"
     [record] = [vars(one) for one in caplog.records if one.message == "recovered"]
     assert (record["kind"], record["job_id"], record["queue"]) == ("pending-silent", "r1", "q")
+
+
+async def test_who_beats_after_a_jump_of_the_clock_is_not_silent(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await furnished(stage)
+    CASES["held by a worker that is gone"].does(scene)
+
+    async def wait(seconds: float) -> None:
+        assert seconds >= 5, "two heartbeats"
+        scene.do("ZADD", scene.keys.beats, scene.now_ms(), "gone")
+
+    monkeypatch.undo()
+    monkeypatch.setattr(f"{audit.__name__}.sleep", wait)
+    before = scene.row("r1")
+    done = await recover([stage.store], apply=True, limit=0)
+    monkeypatch.undo()
+    assert (done.repairs, done.left, scene.row("r1")) == ([], [], before)
 
 
 async def test_many_things_are_mended_in_portions(stage: Stage) -> None:
