@@ -60,7 +60,7 @@ async def groups(ground: Ground, request: Request) -> Page:
         "pairs": pairs,
     }
     title = dead.heading(total, len(rows), whole=dead.are_told_apart([seen for _, seen in found]))
-    return Page("dead.html", title, context, line("dlq", "list", queue=chosen), "/dead")
+    return Page("dead.html", title, context, line("dlq", "groups", queue=chosen), "/dead")
 
 
 def _hidden(site: Site, shares: Mapping[str, object]) -> list[str]:
