@@ -37,7 +37,10 @@ facts = st.tuples(
     times,
     times,
 )
-batches = st.lists(st.none() | facts, max_size=60)
+alike = st.tuples(st.sampled_from(sorted(KINDS)), st.lists(st.tuples(times, times), max_size=60)).map(
+    lambda drawn: [("send", None, drawn[0], wait, run) for wait, run in drawn[1]]
+)
+batches = st.lists(st.none() | facts, max_size=60) | alike
 
 
 class One(NamedTuple):

@@ -18,7 +18,7 @@ from .._core.lifecycle import Bury, End, Failure, JobState, RetryAt, decide, mes
 from .._core.steer import Held
 from .._core.tally import BURIED, CANCELLED, COMPLETED, DIED, EXPIRED, LIMITED, OTHER, RETRIED, SNOOZED, Fact
 from .._core.tracing import PREVIOUS, span_ids, traceparent
-from .._store import lines
+from .._store.lines import waited
 from .._store.verbs import Item
 from .attempt import Attempt, Encoded, Unreadable
 from .gating import limited_gate, sent_to
@@ -68,7 +68,9 @@ class Settling:
         if log.isEnabledFor(logging.INFO):
             self._say(logging.INFO, "job succeeded", "succeeded", attempt, duration=ms / 1000)
         now = self._clock()
-        fact = self._fact(attempt, COMPLETED, now, int(ms * 1000))
+        run = int(ms * 1000)
+        wait = waited(now, attempt.token, run) if attempt.count == 1 else -1
+        fact = (envelope.name, envelope.tenant, COMPLETED, wait, run)
         detail = b"%d %d %d %b" % (now, envelope.attempts + 1, ms, envelope.name.encode())
         # A custom id stays taken for result_ttl, so its job leaves a record in any case; created_ms marks such jobs.
         keep = envelope.keep_result or envelope.created_ms is not None or (spec is not None and spec.keep_result)
@@ -181,7 +183,7 @@ class Settling:
         if attempt.started and kind not in {BURIED, EXPIRED}:
             run_us = run_us if run_us >= 0 else int((time.monotonic() - attempt.started) * 1_000_000)
             if attempt.count == 1:  # else somebody had begun it
-                wait = max(0, (now_ms - lines.ready_ms(attempt.token)) * 1000 - run_us)
+                wait = waited(now_ms, attempt.token, run_us)
         envelope = attempt.envelope
         return envelope.name or OTHER, envelope.tenant, kind, wait, run_us
 

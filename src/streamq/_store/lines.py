@@ -9,6 +9,7 @@ import msgspec
 from .._core.dedup import DedupPlan
 from .._core.flow import Flow
 
+_TAKEN = ord("t")
 _MODES = {"simple": "s", "throttle": "t", "debounce": "d", "keep_last": "k"}
 _ON_LIMIT: dict[str, Literal["w", "d", "b"]] = {"wait": "w", "drop": "d", "bury": "b"}
 _ON_CONFLICT: dict[str, Literal["q", "d", "c"]] = {"queue": "q", "drop": "d", "cancel_running": "c"}
@@ -81,10 +82,14 @@ def replaced(found: LineRecord, *, gates: tuple[str, ...], line: str) -> bytes:
     return _encode(msgspec.structs.replace(found, gates=gates, line=line))
 
 
-def ready_ms(token: bytes) -> int:
-    """Return since when the job of a token was ready: enqueued, due again, or in its line; ms by the server."""
-    if token[:1] == b"t":
+def waited(now_ms: int, token: bytes, run_us: int) -> int:
+    """Return how long the job of a token was ready before a run that ends now, in microseconds.
+
+    Ready: enqueued, due again, or in its line. Asked for every job.
+    """
+    since = 0
+    if token[0] == _TAKEN:
         record = held(token)
-        if record is not None and record.since_ms:
-            return record.since_ms
-    return int(token[1 : token.index(b"-")])
+        since = record.since_ms if record is not None else 0
+    wait = (now_ms - (since or int(token[1 : token.index(b"-")]))) * 1000 - run_us
+    return wait if wait > 0 else 0  # noqa: FURB136 - max() costs as much as the rest
