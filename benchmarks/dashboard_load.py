@@ -1,6 +1,6 @@
 """How long the dashboard's pages take, and how many commands they cost, with very many jobs.
 
-    python benchmarks/dashboard_load.py [--waiting 1000000] [--delayed 100000] [--dead 50000] [--limit 200]
+    python benchmarks/dashboard_load.py [--waiting 1000000] [--delayed 100000] [--dead 50000] [--json FILE]
 
 Fills a server of its own through the library, then asks each page several times: medians of the time a page takes and
 of the CPU of the process that serves it, and what the server counted of commands. Ends with 1 if a page took longer
@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
+import os
+import platform
 import statistics
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -140,12 +144,22 @@ def main() -> int:
     for name, default in (("waiting", 1_000_000), ("delayed", 100_000), ("dead", 50_000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--limit", type=float, default=200.0)
+    parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     logging.getLogger("streamq").setLevel(logging.CRITICAL)  # tens of thousands of jobs die here on purpose
     sizes = (asked.waiting, asked.delayed, asked.dead)
     few = asyncio.run(table(*(max(60, one // 1000) for one in sizes)))
     many = asyncio.run(table(*sizes))
     wrong = judge(few, many, asked.limit)
+    if asked.json:
+        result = {
+            "sizes": dict(zip(("waiting", "delayed", "dead"), sizes, strict=True)), "rounds": ROUNDS,
+            "at": datetime.now(UTC).isoformat(timespec="minutes"), "python": platform.python_version(),
+            "cores": os.cpu_count(),
+            "pages": {path: (*figures, few[path][2]) for path, figures in many.items()},
+        }  # fmt: skip
+        asked.json.parent.mkdir(parents=True, exist_ok=True)
+        asked.json.write_text(json.dumps(result, indent=1) + "\n")
     for one in wrong:
         print(f"! {one}")
     return 1 if wrong else 0

@@ -2,8 +2,9 @@
 
     python benchmarks/page.py [FOLDER]
 
-results/*.json are streamq's own figures on each server, results/flow/*.json those of flow control, results/peers/*.json
-the contest with other queues. FOLDER takes page and chart instead of docs/explanation.
+results/*.json are streamq's own figures on each server, results/flow/*.json those of flow control, results/watching/*
+what watching costs and how long the dashboard's pages take, results/peers/*.json the contest with other queues. FOLDER
+takes page and chart instead of docs/explanation.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.flow_tables import section
+from benchmarks.flow_tables import section, table
 from benchmarks.peers.chart import draw
 from benchmarks.peers.tables import contenders, contest
 
@@ -49,6 +50,24 @@ task for each, and acknowledges and deletes them; it and redis-benchmark are the
 moment when every worker has run a job. CPU of workers is the operating system's, of the server INFO's. Python {python},
 {cores} cores ({processor}), commit {commit}, {at:.10}.
 """
+WATCHING = """
+## Counting, hooks, events and traces, {server}
+
+What it costs a job to be watched, in microseconds of CPU: the least of {runs} interleaved runs, each in a process of
+its own on a fresh server (what a busy machine adds is more than the differences). {jobs:,} jobs are enqueued in bulk,
+then drained by one worker of 100 places; a job runs nothing, so these are the largest shares there can be. Counting
+cannot be switched off; it is taken out here to see what it costs. All other tables have it. Python {python}, {cores}
+cores.
+
+"""
+PAGES = """
+## Pages of the dashboard with very many jobs
+
+Time of each page with {waiting:,} waiting, {delayed:,} delayed and {dead:,} dead jobs in one queue, nothing cached:
+medians of {rounds}, from the request to the last byte of the answer, Redis included. The last two columns are what the
+server counted of commands: with these jobs, and with a thousandth of them. Python {python}, {cores} cores.
+
+"""
 FOOT = """
 ## How to repeat it
 
@@ -57,6 +76,8 @@ python -m pip install -e ".[dev,fast]" --group test
 python benchmarks/streamq_bench.py --server redis7 --runs 5 --json benchmarks/results/redis7.json
 python benchmarks/flow_bench.py --server redis7 --json benchmarks/results/flow/redis7.json
 python benchmarks/peers/run.py --server redis7 --json benchmarks/results/peers/redis7.json
+python benchmarks/watching_bench.py --json benchmarks/results/watching/costs.json
+python benchmarks/dashboard_load.py --json benchmarks/results/watching/pages.json
 python benchmarks/page.py
 ```
 
@@ -132,6 +153,24 @@ def chart(name: str) -> str:
     return f"benchmarks-{name}.svg"
 
 
+def watched(folder: Path) -> str:
+    """Return what watching costs, and how long the dashboard's pages take."""
+    parts: list[str] = []
+    if (folder / "costs.json").exists():
+        costs: dict[str, Any] = json.loads((folder / "costs.json").read_text())
+        rows = [{"what": name, **one} for name, one in costs["watching"].items()]
+        parts += [WATCHING.format(**(costs | {"server": server(costs)})), table(rows)]
+    if (folder / "pages.json").exists():
+        pages: dict[str, Any] = json.loads((folder / "pages.json").read_text())
+        names = ("time, ms", "of it CPU of the dashboard, ms", "commands", "with a thousandth")
+        rows = [
+            {"page": f"`{path}`", **dict(zip(names, [round(one, 1) for one in figures], strict=True))}
+            for path, figures in pages["pages"].items()
+        ]
+        parts += [PAGES.format(**(pages | pages["sizes"])), table(rows)]
+    return "".join(parts)
+
+
 def write(folder: Path = FOLDER, results: Path = RESULTS) -> None:
     """Write the page, and a chart for each file of the contest."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +181,7 @@ def write(folder: Path = FOLDER, results: Path = RESULTS) -> None:
     if found:
         parts.append(alone(found))
     parts += [section(json.loads(path.read_text())) for path in sorted((results / "flow").glob("*.json"))]
-    parts.append(FOOT)
+    parts += [watched(results / "watching"), FOOT]
     (folder / "benchmarks.md").write_text("".join(parts))
     for name, one in peers.items():
         (folder / chart(name)).write_text(draw(one))

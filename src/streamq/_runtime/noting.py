@@ -41,8 +41,10 @@ class Noting:
 
     def settled(self, items: Sequence[Item], reply: bytes) -> None:
         """Hear which settlements the server applied; called while the attempts are still known."""
+        # Most jobs complete; who wants to hear of the others does not pay for these.
+        unheard = () if "completed" in self._wanted else (b"c", b"C")
         for item, letter in zip(items, reply, strict=False):
-            if letter == 97:  # a: applied; else somebody else has the job, or it is gone
+            if letter == 97 and item.verb not in unheard:  # a: applied; else somebody else has the job, or it is gone
                 attempt = self._find(item.id)
                 if attempt is not None and attempt.token == item.token:
                     self._settled(item, attempt)
