@@ -104,7 +104,7 @@ nothing; [where the time goes](where-the-time-goes.md) explains them.
 | an idle worker | at most 2 calls a second |
 | what happened, counted by handler and tenant | 4 commands a batch of settlements, 2 a batch of enqueues; none a job |
 | hooks (`@queue.on`), alerts without a rule | no command |
-| `Queue(events=True)` | 3 commands a job, in batches of their own; only those asked for with `events={...}` |
+| `Queue(events=True)` | 3 commands a job, in batches of their own; only those asked for, `events=["dead"]` |
 | alerts with rules, an idle worker | at most 3 calls a second |
 | `queue.health()` | at most 60 commands, however many jobs there are |
 | tracing without a provider | no allocation |

@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 
 import click
 
-from .._core.units import UNITS, parse_duration
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 STATES: tuple[str, ...] = ("waiting", "active", "delayed", "parked", "completed", "dead")
@@ -22,6 +20,8 @@ def duration(value: str | float) -> float:
     """Convert a duration to seconds."""
     if isinstance(value, int | float):
         return float(value)
+    from .._core.units import parse_duration  # noqa: PLC0415 - the live probe, which has none to read, imports nothing
+
     try:
         return parse_duration(value)
     except ValueError:
@@ -35,6 +35,8 @@ def rate(value: str | float) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/(s|m|h))?", value.strip())
     if found is None or not float(found[1]):
         raise click.BadParameter(f"{value!r} is no rate; write 50/s or 600/m")
+    from .._core.units import UNITS  # noqa: PLC0415 - the same
+
     return float(found[1]) / UNITS[found[2] or "s"]
 
 
