@@ -70,10 +70,13 @@ async def test_bytes_of_a_job_from_enqueue_to_end(quiet: Server, prefix: str) ->
     assert ran.sent <= 125, ran  # id, token, and a line for the window of completed jobs
     assert ran.received - own <= 85, ran  # entry id, job id, envelope
 
-    # The first round has grown tables and buffers to their size; the second one finds them so.
-    first = int(quiet.info("memory")["used_memory"])
-    await queue.enqueue_many(specs)
-    await drain()
-    left = (int(quiet.info("memory")["used_memory"]) - first) / JOBS
-    assert left <= 0.5, "nothing is left of a completed job"
+    # The first round has grown tables and buffers to their size; those that follow find them so. A connection's buffer
+    # that the server frees when it has been idle for two seconds is missing before a round, not before both.
+    left: list[float] = []
+    for _ in range(2):
+        first = int(quiet.info("memory")["used_memory"])
+        await queue.enqueue_many(specs)
+        await drain()
+        left.append((int(quiet.info("memory")["used_memory"]) - first) / JOBS)
+    assert min(left) <= 0.5, "nothing is left of a completed job"
     await queue.aclose()

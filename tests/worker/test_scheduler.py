@@ -201,13 +201,15 @@ async def test_idle_schedulers_hardly_ask(make_queue: MakeQueue, monkeypatch: py
     async with first:
         await until(lambda: sum(looks.values()) > 5)
         looks.clear()
+        began = time.monotonic()
         for scheduler in crowd[1:]:
             await scheduler.__aenter__()
         await asyncio.sleep(4.0)  # what is counted is a rate
         for scheduler in crowd[1:]:
             await scheduler.__aexit__()
+        took = time.monotonic() - began
     counts = sorted(looks.values())
-    assert max(counts[:9]) <= 4, "those that do not fire"
+    assert max(counts[:9]) <= took + 1, "those that do not fire: a first look, then hardly one a second"
     assert counts[9] >= 30, "the one that does"
 
 
