@@ -54,8 +54,6 @@ class Tracer:
     @property
     def tracer(self) -> Any:
         """The tracer; None when nobody traces, and then this question is all that tracing costs."""
-        if _API not in sys.modules and self._provider is None:
-            return None  # asked for every job
         provider = _provider()
         if provider is not self._provider:
             self._learn(provider)

@@ -186,10 +186,13 @@ async def test_a_tick_is_never_early_and_usually_punctual(server: Server, queue:
 async def test_idle_schedulers_hardly_ask(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: Counter[object] = Counter()
     due = schedules.due
+    late: Counter[object] = Counter()
 
     async def counted(store: Any, *more: Any) -> schedules.Page:
         looks[store] += 1
-        return await due(store, *more)
+        page = await due(store, *more)
+        late[store] += bool(page.rows)
+        return page
 
     monkeypatch.setattr(schedules, "due", counted)
     crowd = [Scheduler(make_queue()) for _ in range(10)]
@@ -201,15 +204,18 @@ async def test_idle_schedulers_hardly_ask(make_queue: MakeQueue, monkeypatch: py
     async with first:
         await until(lambda: sum(looks.values()) > 5)
         looks.clear()
-        began = time.monotonic()
+        late.clear()
         for scheduler in crowd[1:]:
             await scheduler.__aenter__()
         await asyncio.sleep(4.0)  # what is counted is a rate
         for scheduler in crowd[1:]:
             await scheduler.__aexit__()
-        took = time.monotonic() - began
     counts = sorted(looks.values())
-    assert max(counts[:9]) <= took + 1, "those that do not fire: a first look, then hardly one a second"
+    firing = max(looks, key=lambda store: looks[store])
+    idle = [store for store in looks if store is not firing]
+    # Who finds a tick that the other is just about to fire looks again soon, in case that one is gone.
+    assert max(looks[store] - late[store] for store in idle) <= 4, "those that do not fire"
+    assert sum(counts[:9]) <= 9 * 4
     assert counts[9] >= 30, "the one that does"
 
 
