@@ -111,7 +111,8 @@ def check(given: JobFilter) -> Search:
             raise ConfigError(option, value, "give text")
     priority, where = given.get("priority"), given.get("where")
     attempts: Any = given.get("attempts")
-    if priority is not None and not isinstance(priority, Priority):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+    # Callers may be untyped.
+    if priority is not None and not isinstance(priority, Priority):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigError("priority", priority, "use Priority.CRITICAL, HIGH, NORMAL, LOW or BACKGROUND")
     if attempts is not None and (isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 0):
         raise ConfigError("attempts", attempts, "counts runs that have ended: a whole number from 0")
