@@ -32,6 +32,9 @@ LOOK: Final = 5.0
 PATIENCE: Final = 30.0
 """Seconds a handler may take."""
 
+GOODBYE: Final = 1.0
+"""Seconds that a process which ends has to give its turn up."""
+
 _LEVELS: Final = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.ERROR}
 
 
@@ -68,7 +71,7 @@ class Alerting:
                 await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
         finally:
             with suppress(StreamqError, TimeoutError, asyncio.CancelledError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(GOODBYE):
                     await _store.watch(await self._store(), who, "leave")
 
     async def look(self, who: str) -> float:
@@ -84,14 +87,20 @@ class Alerting:
             for rule in self.rules
             if _core.is_to_be_told(before.get(rule.name, Standing()), after[rule.name])
         ]
-        written = await self._put(store, who, turn, after)
-        if written is None:
-            return 0.1  # somebody else looked meanwhile
-        for rule, standing in news:
-            if await self._told(_core.alert(self._home.name, rule, standing, turn.now_ms)):
-                standing.untold = ""
-        if any(not standing.untold for _, standing in news):
-            await self._put(store, who, written, after)
+        written: Turn | None = None
+        try:
+            written = await self._put(store, who, turn, after)
+            if written is None:
+                return 0.1  # somebody else looked meanwhile
+            for rule, standing in news:
+                if await self._told(_core.alert(self._home.name, rule, standing, turn.now_ms)):
+                    standing.untold = ""
+            if any(not standing.untold for _, standing in news):
+                await self._put(store, who, written, after)
+        except asyncio.CancelledError:
+            if news:
+                await self._hand_over(store, who, turn, written, after)
+            raise
         return self.look_every
 
     async def standings(self) -> list[Alert]:
@@ -120,6 +129,15 @@ class Alerting:
         data = _core.encode(standings)
         written = await _store.watch(store, who, "put", version=turn.version, rules=data)
         return written if written.is_ours and written.rules == data else None
+
+    async def _hand_over(self, store: Store, who: str, turn: Turn, written: Turn | None, standings: Standings) -> None:
+        """Leave what was written as news and not told to whoever looks next, who else would wait for the next try."""
+        with suppress(StreamqError, TimeoutError, asyncio.CancelledError):
+            async with asyncio.timeout(GOODBYE):
+                # The answer to the first writing may be what was cut off: it can be asked for again.
+                written = written or await self._put(store, who, turn, standings)
+                if written is not None:
+                    await self._put(store, who, written, _core.not_tried(standings))
 
     async def _told(self, alert: Alert) -> bool:
         """Tell all who want to hear it; returns whether anybody did. Without handlers the log is who heard."""

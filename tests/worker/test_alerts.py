@@ -82,6 +82,48 @@ async def test_of_many_workers_one_tells(make_queue: MakeQueue, monkeypatch: pyt
     assert len(found[teller]) == 1
 
 
+@pytest.mark.parametrize("when", ["its handler runs", "the answer of the server is awaited"])
+async def test_who_stops_before_it_has_told_leaves_it_to_the_next_one(
+    make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    stopping, next_one = make_queue(**rules()), make_queue(**rules())
+    heard = listening(next_one)
+    begun = asyncio.Event()
+
+    @stopping.on_alert
+    async def hear(alert: Alert) -> None:
+        del alert
+        begun.set()
+        await asyncio.Event().wait()
+
+    watch = _store.watch
+
+    async def answered_never(store: Any, who: str, what: Any, **options: Any) -> Any:
+        reply = await watch(store, who, what, **options)
+        if what == "put":
+            monkeypatch.setattr(_store, "watch", watch)
+            begun.set()
+            await asyncio.Event().wait()
+        return reply
+
+    if when != "its handler runs":
+        monkeypatch.setattr(_store, "watch", answered_never)
+    await kill_jobs(next_one, 3)
+    next_one.alerting.rules = ()  # its worker only makes the dead letters
+    await drain(next_one)
+    next_one.alerting.rules = stopping.alerting.rules
+    telling = asyncio.create_task(stopping.watch_alerts())
+    await asyncio.wait_for(begun.wait(), PATIENCE)
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+    watching = asyncio.create_task(next_one.watch_alerts())
+    try:
+        await until(lambda: [alert.state for alert in heard] == ["firing"], "who looks next tells")
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
 async def test_who_hears_what_by_severity(make_queue: MakeQueue) -> None:
     queue = make_queue(alerts=[AlertRule("dead", above=(0, 4)), AlertRule("parked", above=0, severity="info")])
     everything, grave = listening(queue), list[Alert]()

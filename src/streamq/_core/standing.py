@@ -77,6 +77,11 @@ def is_to_be_told(before: Standing, after: Standing) -> bool:
     return bool(after.untold) and (after.tried != before.tried or after.untold != before.untold)
 
 
+def not_tried(standings: Standings) -> Standings:
+    """Return how rules stand when what is untold was not tried: whoever was about to tell it could not."""
+    return {name: msgspec.structs.replace(one, tried=0) if one.untold else one for name, one in standings.items()}
+
+
 def _hold(rule: AlertRule, now_is: Standing, found: Severity | None, now: int) -> None:
     """Let a severity come in force, and go, only after it lasted."""
     least = millis("AlertRule(for_)", rule.for_)
