@@ -206,7 +206,7 @@ def play(session: nox.Session, *args: str, codes: list[int] | None = None) -> No
     Thousands of tests on real servers and two cores: one that fails for want of a processor must not cost the run, and
     must not be overlooked either, because what it found may be a race of ours. See CONTRIBUTING.md.
     """
-    cache = Path(session.create_tmp()).resolve() / "cache"
+    cache = ROOT / ".nox" / "failed" / session.name
     shutil.rmtree(cache, ignore_errors=True)
     kept = ("-o", f"cache_dir={cache}")
     try:
@@ -229,7 +229,7 @@ def failures(cache: Path) -> list[str]:
 @atexit.register
 def tell_the_doubtful() -> None:
     for one in doubtful:
-        print(f"FLAKY: {one}")
+        sys.stderr.write(f"FLAKY: {one}\n")
 
 
 def find_browser(session: nox.Session) -> None:
