@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+import urllib.error
 import urllib.request
 
 from streamq import Queue
@@ -39,9 +40,12 @@ async def address(server: asyncio.subprocess.Process) -> str:
 
 
 def answer(url: str) -> str:
-    """Return the body of a page; anything but success is raised."""
-    with urllib.request.urlopen(url, timeout=PATIENCE) as page:  # noqa: S310 - our own server
-        return str(page.read().decode())
+    """Return the body of a page; anything but success ends this, with what was answered."""
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as page:  # noqa: S310 - our own server
+            return str(page.read().decode())
+    except urllib.error.HTTPError as refused:
+        raise SystemExit(f"{url}: {refused}: {refused.read().decode()[:2000]}") from None
 
 
 async def main() -> None:

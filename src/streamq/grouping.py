@@ -36,8 +36,8 @@ class DeadGroup(msgspec.Struct, frozen=True):
 
     count: how many there are, exactly. first_at: when the first died since there were none. newest_id: '' if that
     letter was put back or purged and no other was met. By the letters that were looked at: half_hours, deaths in each
-    of the last 48, oldest first; shares, of "tenant", "worker" and those "payload." fields that are alike in nearly
-    all, the commonest values with counts, by the newest ``shared`` letters.
+    of the last 48, oldest first; shares, of "release", "tenant", "worker" and those "payload." fields that are alike in
+    nearly all, the commonest values with counts, by the newest ``shared`` letters.
     """
 
     key: str
@@ -93,14 +93,15 @@ def _death(seen: Seen) -> Death:
     try:
         envelope = _wire.decode(seen.body)
     except _wire.MALFORMED:
-        return Death(seen.label, seen.since_ms, seen.id, "", seen.consumer, dict)
+        return Death(seen.label, seen.since_ms, seen.id, "", seen.consumer, "", dict)
     last = envelope.errors[-1] if envelope.errors else None
 
     def fields() -> dict[str, str]:
         return _fields(envelope.args)
 
     worker = (last.worker if last else "") or seen.consumer
-    return Death(seen.label, seen.since_ms, seen.id, envelope.tenant or "", worker, fields)
+    release = last.release if last else ""
+    return Death(seen.label, seen.since_ms, seen.id, envelope.tenant or "", worker, release, fields)
 
 
 def _fields(args: msgspec.Raw) -> dict[str, str]:

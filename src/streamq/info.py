@@ -20,7 +20,10 @@ _PLACES = {"d": JobState.DELAYED, "p": JobState.PARKED, "b": JobState.BLOCKED}
 
 
 class AttemptInfo(msgspec.Struct, frozen=True):
-    """How one attempt failed. ``duration`` in seconds; ``traceback`` holds at most the last 4,096 characters."""
+    """How one attempt failed. ``duration`` in seconds; ``traceback`` holds at most the last 4,096 characters.
+
+    release: of the worker, as ``STREAMQ_RELEASE`` said; '' if it said nothing.
+    """
 
     attempt: int
     type: str
@@ -29,6 +32,7 @@ class AttemptInfo(msgspec.Struct, frozen=True):
     at: datetime
     duration: float
     worker: str
+    release: str = ""
 
 
 class JobInfo(msgspec.Struct, frozen=True):
@@ -138,6 +142,7 @@ def _history(errors: Sequence[AttemptError]) -> tuple[AttemptInfo, ...]:
             units.from_ms(one.at_ms),
             one.duration_ms / 1000,
             one.worker,
+            one.release,
         )
         for one in errors
     )

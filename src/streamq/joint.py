@@ -28,6 +28,7 @@ from ._runtime.settling import Settling
 from ._runtime.slots import Slots
 from ._runtime.ticker import Ticker
 from ._runtime.timeouts import Timeouts
+from ._runtime.vitals import Vitals
 from ._store.clock import ServerClock
 from ._store.dial import clock_of
 from ._store.faults import server_error
@@ -55,7 +56,7 @@ class Owner(Protocol):
     """What a joint needs of its worker."""
 
     name: str
-    host: str
+    vitals: Vitals
     started_ms: int
     concurrency: int
     lease: float
@@ -92,8 +93,9 @@ class Joint:
         verbs = WorkerVerbs(store.keys, settings, consumer, clock.now_ms)
         self.exchange: Exchange = Exchange(store.url, verbs, slots, limits, clock)
         self.settling: Settling = Settling(
-            queue.name, worker.name, clock.now_ms, max_result=wiring.max_payload, log_payload=worker.log_payload
-        )
+            queue.name, worker.name, clock.now_ms, max_result=wiring.max_payload, log_payload=worker.log_payload,
+            release=worker.vitals.release,
+        )  # fmt: skip
         self.executor: Executor = Executor(
             wiring.registry,
             Timeouts(self.exchange.table.all),
@@ -240,7 +242,7 @@ class Joint:
         running = self.exchange.table.running
         return msgspec.msgpack.encode(
             Heartbeat(
-                self.worker.host,
+                self.worker.vitals.host,
                 os.getpid(),
                 VERSION,
                 self.worker.started_ms,
@@ -248,6 +250,8 @@ class Joint:
                 len(running),
                 [(one.job_id, one.envelope.name, round(now - one.started, 3)) for one in running[:100]],
                 sorted(self.wiring.registry.handlers)[:200],
+                self.worker.vitals.release,
+                *self.worker.vitals.look(now),
             )
         )
 

@@ -58,7 +58,11 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
-    """A worker as its heartbeat shows it. ``running``: up to 100 of its jobs (id, handler, seconds so far)."""
+    """A worker as its heartbeat shows it. ``running``: up to 100 of its jobs (id, handler, seconds so far).
+
+    release: what ``STREAMQ_RELEASE`` said where it was started. memory: resident bytes of its process, 0 where the
+    system does not say. cpu: cores that the process used lately. Of a streamq that does not tell them '' and 0.
+    """
 
     name: str
     host: str
@@ -71,6 +75,9 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     running: Sequence[tuple[str, str, float]]
     handlers: Sequence[str]
     alive: bool
+    release: str = ""
+    memory: int = 0
+    cpu: float = 0.0
 
 
 class JobPage(msgspec.Struct, frozen=True):
@@ -92,6 +99,9 @@ class Heartbeat(msgspec.Struct, array_like=True):
     active: int
     running: list[tuple[str, str, float]]
     handlers: list[str]
+    release: str = ""
+    memory: int = 0
+    cpu: float = 0.0
 
 
 _TOTALS = (
@@ -171,6 +181,9 @@ def as_workers(beats: Sequence[tuple[str, int, bytes]], now_ms: int) -> list[Wor
                 running=beat.running,
                 handlers=beat.handlers,
                 alive=now_ms - seen_ms < ALIVE_MS,
+                release=beat.release,
+                memory=beat.memory,
+                cpu=beat.cpu,
             )
         )
     return found

@@ -22,6 +22,7 @@ from ._runtime.control import Control
 from ._runtime.exchange import Exchange
 from ._runtime.keeper import Keeper
 from ._runtime.slots import Slots
+from ._runtime.vitals import Vitals
 from .errors import ConfigError, StreamqError
 from .joint import Joint, all_idle
 from .queue import Queue
@@ -42,7 +43,7 @@ class Worker:
     Kubernetes' 30, which ends in SIGKILL). max_stalls: how often workers may vanish with a job before it is buried (2).
     log_payload: whether log records may hold arguments and error texts (False: they may be personal data).
     wait_for_redis: seconds to wait for a server at start (0: raise at once). scheduler: one or several whose ticks this
-    worker fires; their queues must be among its own.
+    worker fires; their queues must be among its own. Its release is what STREAMQ_RELEASE says, shown with its errors.
     """
 
     def __init__(  # noqa: PLR0913 - the public constructor: what it takes is fixed, and each has a default
@@ -81,7 +82,7 @@ class Worker:
         # New at every start: a reused consumer name would make a dead worker's jobs look like our own lost replies.
         self.name: str = f"{name or host}:{os.getpid()}:{os.urandom(8).hex()}"
         self._wait_for_redis = units.seconds("wait_for_redis", wait_for_redis)
-        self.host = host
+        self.vitals: Vitals = Vitals(host, os.environ)
         self.started_ms: int = 0
         self._joints: list[Joint] = []
         self._slots = Slots(concurrency)

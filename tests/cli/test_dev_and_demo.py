@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+from typing import Any
+
+import httpx
 
 from tests.cli.shell import Shell, wait_until
 from tests.servers import Server
@@ -72,3 +76,41 @@ def test_demo_with_all_defaults_takes_seconds(bare: Shell) -> None:
     assert found["retried"] > 0
     assert found["seconds"] < 15
     assert 0 < found["wait_p50"] <= found["wait_p95"]
+
+
+def test_demo_goes_on_until_it_is_asked_to_end(bare: Shell, server: Server) -> None:
+    demo = bare.start("demo", "--keep", "--jobs", "100", "--seconds", "1", "--json", STREAMQ_URL=server.url)
+    prefix = demo.says("--prefix").partition("--prefix ")[2].split()[0]
+
+    def done() -> Any:
+        found = bare.json("queues", "--url", server.url, "--prefix", prefix)
+        return found["queues"][0]["completed"] if found["queues"] else 0
+
+    wait_until(lambda: done() > 150, "more than it sends in its first second")
+    demo.signal(signal.SIGINT)
+    assert demo.ends() == 0
+    assert '"completed"' in demo.output
+    assert "Traceback" not in demo.output
+    assert server.command("KEYS", f"{prefix}*") == []
+
+
+def test_demo_with_the_dashboard(bare: Shell) -> None:
+    demo = bare.start("demo", "--dashboard", "--port", "0", "--jobs", "100", "--seconds", "1")
+    found = re.search(r"dashboard  (http://\S+)", demo.says("dashboard  http"))
+    assert found is not None
+    at = found[1]
+
+    def died() -> Any:
+        (queue,) = httpx.get(f"{at}/api/queues").json()["queues"]
+        return queue["counts"]["dead"]
+
+    wait_until(died, "a mail that bounced")
+    assert "notifications" in httpx.get(at, follow_redirects=True).text
+    demo.signal(signal.SIGTERM)
+    assert demo.ends() == 0
+    assert "MailboxUnknownError" in demo.output
+    assert "Traceback" not in demo.output
+
+
+def test_demo_shows_its_code(bare: Shell) -> None:
+    assert "async def _send_email(" in bare.run("demo", "--source").stdout

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from streamq import Context, Queue
 from streamq._runtime.attempt import Attempt
 from streamq._runtime.slots import Slots
+from streamq._runtime.vitals import Vitals
 from streamq._store.link import pack
 from streamq._store.replies import Taken
 from streamq._store.session import Store
@@ -41,7 +42,7 @@ class Owner:
     """What a joint asks of its worker."""
 
     name = "fuzz"
-    host = "here"
+    vitals = Vitals("here", {})
     started_ms = 0
     concurrency = 10
     lease = 15.0

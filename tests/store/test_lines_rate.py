@@ -283,6 +283,22 @@ async def test_a_dear_job_that_goes_lets_a_cheap_one_on(stage: Stage) -> None:
     assert [job.id for job in await hand.take()] == [b"cheap"]
 
 
+async def test_a_dear_head_that_goes_lets_cheap_ones_of_other_lines_on(stage: Stage) -> None:
+    """Its line goes on at once; the gate that stopped it has to wake the next line, too, which was behind."""
+    await stage.set("r.x", n=2, p=60_000)
+    hand = stage.hand()
+    await stage.line_up(Lined("first", RATED))
+    assert len(await hand.take()) == 1
+    await stage.line_up(Lined("dear", Flow(("r.x",), cost=2), "1"), Lined("next", RATED))
+    assert await hand.take() == []
+    await stage.line_up(Lined("cheap", Flow(("g:a", "r.x"))))
+    assert await hand.take() == [], "the dear one is first"
+    assert await desk.cancel(stage.store, ["dear"], b"r", result_ms=1000, ask=True) == "c"
+    stage.look()
+    assert len(await hand.take()) == 1, "one token is left, for one of the two"
+    stage.look()
+
+
 async def test_a_gate_that_is_shut_for_a_while_drops_nothing_at_enqueue(stage: Stage) -> None:
     """A breaker, or a "too many requests" at a gate without a rate: it opens again."""
     await stage.set("h.a", c=5)

@@ -286,12 +286,16 @@ async def test_every_state_in_turn_by_small_pages(queue: Queue, api: httpx.Async
         ({"priority": "high"}, ["j1"]),
         ({"error": "nothing of the kind"}, []),
         ({"tenant": "odd", "name": "a"}, ["j1"]),
+        ({"payload": "n=2"}, ["j2"]),
+        ({"payload": "n=2,sort=even"}, ["j2"]),
+        ({"payload": "n=2,sort=odd"}, []),
     ],
 )
 async def test_jobs_are_found_by(queue: Queue, api: httpx.AsyncClient, wanted: dict[str, str], ids: list[str]) -> None:
     for at, (name, level) in enumerate([("a", None), ("a", Priority.HIGH), ("a", None), ("b", None)]):
         tenant = "odd" if at % 2 else "even"
-        await queue.enqueue(name, job_id=f"j{at}", tenant=tenant, priority=level or Priority.NORMAL)
+        given = {"n": at, "sort": tenant}
+        await queue.enqueue(name, given, job_id=f"j{at}", tenant=tenant, priority=level or Priority.NORMAL)
 
     page = (await api.get("/api/queues/q/jobs", params={"state": "waiting", **wanted})).json()
     assert sorted(one["id"] for one in page["jobs"]) == ids
@@ -303,7 +307,8 @@ async def test_jobs_are_found_by(queue: Queue, api: httpx.AsyncClient, wanted: d
     [
         {"cursor": "nonsense"}, {"cursor": "waiting/x"}, {"state": "delayed", "cursor": "delayed/9" + "9" * 30},
         {"state": "dead", "cursor": "waiting/"}, {"state": "failed"}, {"limit": "0"}, {"limit": "501"},
-        {"since": "yesterday"}, {"moon": "x"}, {"attempts": "-1"},
+        {"since": "yesterday"}, {"moon": "x"}, {"attempts": "-1"}, {"payload": "n"},
+        {"payload": "n=1,a.token=x"}, {"payload": ","},
     ],
 )  # fmt: skip
 async def test_a_query_that_cannot_be_right(queue: Queue, api: httpx.AsyncClient, query: dict[str, str]) -> None:

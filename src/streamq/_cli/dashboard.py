@@ -44,9 +44,7 @@ def dashboard(apps: Sequence[str], **options: Any) -> None:
     With APP ("module:attribute" of a Queue) submitted jobs are checked against its handlers. Without --user, --token or
     --access it listens on this machine only. Passwords are better given as STREAMQ_DASHBOARD_USERS="omar:secret".
     """
-    if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
-        raise CliError("the dashboard is not installed", MISSING, code=USAGE)
-    web = importlib.import_module("streamq.web")
+    web = web_room()
     rule = _access(web, options)
     is_local = importlib.import_module("streamq.web.access").is_loopback(options["host"])
     if rule is None and not is_local:
@@ -58,6 +56,13 @@ def dashboard(apps: Sequence[str], **options: Any) -> None:
         )
     app = _app(web, apps, options, rule)
     _serve(app, options)
+
+
+def web_room() -> Any:
+    """Return `streamq.web`; raises `CliError` where it is not installed."""
+    if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
+        raise CliError("the dashboard is not installed", MISSING, code=USAGE)
+    return importlib.import_module("streamq.web")
 
 
 def _app(web: Any, apps: Sequence[str], options: dict[str, Any], rule: Any) -> Any:
@@ -113,14 +118,18 @@ def _function(target: str, app_dir: str) -> Any:
 
 
 def _serve(app: Any, options: dict[str, Any]) -> None:
-    serving = importlib.import_module("streamq.web.serving")
-    host: str = options["host"]
+    asyncio.run(serve(app, options["host"], options["port"], options["root_path"]))
 
-    def announce(port: int) -> None:
+
+async def serve(app: Any, host: str, port: int, root_path: str = "") -> None:
+    """Serve an app until a signal ends it, and say where; raises `CliError` where nobody can listen."""
+    serving = importlib.import_module("streamq.web.serving")
+
+    def announce(bound: int) -> None:
         shown = f"[{host}]" if ":" in host else host
-        note(f"dashboard  http://{shown}:{port}{options['root_path']}   {sign('·', '-')} Ctrl-C ends it")
+        note(f"dashboard  http://{shown}:{bound}{root_path}   {sign('·', '-')} Ctrl-C ends it")
 
     try:
-        asyncio.run(serving.serve(app, host, options["port"], announce))
+        await serving.serve(app, host, port, announce)
     except serving.ListenError as problem:
         raise CliError(str(problem), "is another dashboard running? --port 0 takes a free one") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import tempfile
@@ -15,13 +16,17 @@ import click
 
 from .. import Counts, Queue, Worker
 from .._embedded import attach
+from .._store.link import redacted
 from ..settings import url_from_environment
+from . import demo_load
 from .connect import clear_prefix
+from .dashboard import serve, web_room
 from .demo_load import Load, percentile
 from .demo_view import Moment, view
 from .options import Command, chosen
 from .say import CliError, count, duration, note, table
 from .show import emit
+from .signals import asked_to_end
 
 LONGEST = 60.0
 """Seconds the jobs may take after the last was sent; then something is wrong."""
@@ -38,6 +43,10 @@ LONGEST = 60.0
     "-c", "--concurrency", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Jobs at a time."
 )
 @click.option("--url", help="Use this server instead of one of the demo's own.")
+@click.option("--keep", is_flag=True, help="Go on at the same pace until Ctrl-C.")
+@click.option("--dashboard", is_flag=True, help="The same, with the dashboard beside it.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8585, show_default=True, help="Of the dashboard.")
+@click.option("--source", is_flag=True, help="Print the code of its handlers instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def demo(**options: Any) -> None:
     """Watch streamq send e-mails, SMS and pushes to providers that are not always well.
@@ -45,6 +54,12 @@ def demo(**options: Any) -> None:
     Retries, rate limits, delayed jobs and a few dead letters come with it. It runs on an embedded server, under a
     prefix of its own, and cleans up.
     """
+    if options["source"]:
+        click.echo(inspect.getsource(demo_load), nl=False)
+        return
+    if options["dashboard"]:
+        options["keep"] = True
+        web_room()  # before a server is started for nothing
     # Its warnings are the subject of the display; as lines between they would only tear it.
     logging.getLogger("streamq").addHandler(logging.NullHandler())
     url = chosen(options, "url") or url_from_environment(os.environ)
@@ -62,18 +77,39 @@ def demo(**options: Any) -> None:
 async def _run(url: str, where: str, options: dict[str, Any]) -> None:
     queue = Queue("notifications", url=url, prefix=f"streamq-demo-{os.urandom(4).hex()}", result_ttl=60)
     load = Load(queue)
-    number = count(options["jobs"], "notification")
-    note(f"sending {number} over {options['seconds']:g} s to {where}; one worker, {options['concurrency']} at a time")
+    number, pace = count(options["jobs"], "notification"), options["jobs"] / max(1.0, options["seconds"])
+    extent = f"{pace:,.0f} notifications a second" if options["keep"] else f"{number} over {options['seconds']:g} s"
+    note(f"sending {extent} to {where}; one worker, {options['concurrency']} at a time")
     try:
         await queue.ping()
         began = time.monotonic()
         async with Worker(queue, concurrency=options["concurrency"], grace=5):
-            await _watched(load, options)
+            await (_kept(load, url, pace, options) if options["keep"] else _watched(load, options))
         elapsed = time.monotonic() - began
         await _summary(load, elapsed, options)
     finally:
         await clear_prefix(queue)
         await queue.aclose()
+
+
+async def _kept(load: Load, url: str, pace: float, options: dict[str, Any]) -> None:
+    """Send until a signal comes, with the dashboard beside it if wanted."""
+    prefix = load.queue.prefix
+    note(f"look around  streamq top --url {redacted(url)} --prefix {prefix}")
+    if options["dashboard"]:
+        app = web_room().Dashboard(url=url, prefix=prefix, title="streamq demo")
+        looking = asyncio.create_task(serve(app, "127.0.0.1", options["port"]))
+    else:
+        looking = asyncio.create_task(asked_to_end())
+    sending = asyncio.create_task(load.go_on(pace))
+    try:
+        done, _ = await asyncio.wait({sending, looking}, return_when=asyncio.FIRST_COMPLETED)
+        for one in done:
+            one.result()
+    finally:
+        sending.cancel()
+        looking.cancel()
+        await asyncio.gather(sending, looking, return_exceptions=True)
 
 
 async def _watched(load: Load, options: dict[str, Any]) -> None:
@@ -129,6 +165,7 @@ async def _summary(load: Load, elapsed: float, options: dict[str, Any]) -> None:
         click.echo("\nwhat died, and why")
         table(("jobs", "handler and error"), [[str(n), what] for what, n in dead.most_common(5)], right=("jobs",))
     click.echo("\nnext")
+    click.echo("  streamq demo --dashboard                       the same without an end, to look around in")
     click.echo("  streamq init && streamq dev                    your own first handlers, on a server of this folder")
     click.echo("  streamq send math:add a=2 b=3 --wait           in a second terminal")
     click.echo("  streamq queues, jobs list, dlq list, stats -w  see what is going on")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .. import Context, Fatal, Fixed, JobSpec, Priority, Queue, RateLimited
@@ -26,7 +27,7 @@ class Load:
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
-        self.waits: list[float] = []
+        self.waits: deque[float] = deque(maxlen=100_000)
         self.sent = 0
         self._made = 0
         self._dice = random.Random()  # noqa: S311 - chance, not cryptography
@@ -41,11 +42,21 @@ class Load:
         while self.sent < jobs:
             share = min(1.0, (time.monotonic() - began + TICK) / seconds) if seconds else 1.0
             due = max(1, int(jobs * share)) - self.sent
-            for part in range(0, due, 500):
-                await self.queue.enqueue_many(list(self._notifications(min(500, due - part))))
-            self.sent += max(0, due)
+            await self._send(due)
             if self.sent < jobs:
                 await asyncio.sleep(TICK)
+
+    async def go_on(self, pace: float) -> None:
+        """Enqueue ``pace`` notifications a second until cancelled."""
+        began, before = time.monotonic(), self.sent
+        while True:
+            await self._send(int((time.monotonic() - began) * pace) - (self.sent - before))
+            await asyncio.sleep(TICK)
+
+    async def _send(self, number: int) -> None:
+        for part in range(0, number, 500):
+            await self.queue.enqueue_many(list(self._notifications(min(500, number - part))))
+        self.sent += max(0, number)
 
     def _notifications(self, number: int) -> Iterator[JobSpec[Any]]:
         for _ in range(number):
@@ -92,7 +103,7 @@ class Load:
             self.waits.append(time.monotonic() - sent)
 
 
-def percentile(values: list[float], share: float) -> float | None:
+def percentile(values: Iterable[float], share: float) -> float | None:
     """Return the value that ``share`` of ``values`` do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -17,6 +16,7 @@ from ..metrics import exposition, negotiated
 from .connect import awaited, known, server_url
 from .options import Command, chosen, connected
 from .say import note
+from .signals import asked_to_end
 
 HEAD_BYTES = 16_384
 PATIENCE = 10.0
@@ -101,12 +101,8 @@ async def _serve(source: Source, host: str, port: int) -> None:
     bound = server.sockets[0].getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     note(f"metrics at http://{shown}:{bound}/metrics")
-    ended = asyncio.Event()
-    with suppress(NotImplementedError):  # no signals of this kind on Windows: Ctrl-C raises
-        for one in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(one, ended.set)
     async with server:
-        await ended.wait()
+        await asked_to_end()
 
 
 async def respond(source: Source, head: bytes) -> tuple[int, str, bytes]:

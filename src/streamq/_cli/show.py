@@ -82,7 +82,7 @@ def job_page(info: JobInfo) -> None:
         for key, value in info.args.items():
             click.echo(printable(f"    {key}: {value if isinstance(value, str) else as_json(value, indent=0)}"))
     for error in info.errors:
-        click.echo(f"  attempt {error.attempt} failed {ago(error.at)} after {duration(error.duration)}")
+        click.echo(f"  attempt {error.attempt} failed {ago(error.at)} after {duration(error.duration)}{_of(error)}")
         click.echo(f"    {printable(_error(error))}")
     if info.errors and info.errors[-1].traceback:
         click.echo("  last traceback")
@@ -125,6 +125,10 @@ def _when(job: JobInfo) -> str:
 
 def _last(job: JobInfo) -> str:
     return _error(job.errors[-1]) if job.errors else job.reason
+
+
+def _of(error: AttemptInfo) -> str:
+    return f", release {printable(error.release)}" if error.release else ""
 
 
 def _error(error: AttemptInfo) -> str:

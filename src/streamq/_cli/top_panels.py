@@ -100,7 +100,13 @@ def _worker(worker: WorkerInfo, busy: int, room: Room) -> Line:
         silent = duration((datetime.now(UTC) - worker.seen_at).total_seconds())
         return [Piece(f" {room.signs.critical:<2}{label}  lost, silent for {silent}", "critical")]
     filled = bar(busy / worker.concurrency, 10, room.signs)
-    return [Piece(f"   {label}  "), Piece(filled, "active"), Piece(f" {busy:,} of {worker.concurrency:,}")]
+    line = [Piece(f"   {label}  "), Piece(filled, "active"), Piece(f" {busy:,} of {worker.concurrency:,}")]
+    told = [f"{worker.memory / 1e6:,.0f} MB", f"{100 * worker.cpu:.0f} % cpu"] if worker.memory else []
+    said = "".join(f"  {printable(one)}" for one in (*told, worker.release) if one)
+    spare = room.columns - sum(width(one.text) for one in line)
+    if said and spare > 12:
+        line.append(Piece(fitted(said, spare, cut=room.signs.cut).rstrip(), "dim"))
+    return line
 
 
 def _died(model: Model, room: Room, lines: int) -> list[Line]:

@@ -31,7 +31,7 @@ MESSAGE_LIMIT = 1024
 
 
 class AttemptError(msgspec.Struct, frozen=True, array_like=True):
-    """How one attempt failed. Data only: never turned back into an exception class."""
+    """How one attempt failed. Data only: never turned back into an exception class. ``release`` of its worker."""
 
     attempt: int
     type: str
@@ -40,6 +40,7 @@ class AttemptError(msgspec.Struct, frozen=True, array_like=True):
     at_ms: int
     duration_ms: int
     worker: str = ""
+    release: str = ""
 
 
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):  # no cycles, nothing to collect

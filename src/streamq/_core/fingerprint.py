@@ -49,6 +49,7 @@ class Death(NamedTuple):
     id: str
     tenant: str
     worker: str
+    release: str
     fields: Callable[[], Mapping[str, str]]
 
 
@@ -134,7 +135,8 @@ class _Group:
             self.half_hours[HALF_HOURS - 1 - back] += 1
         if self.shared < SHARED:
             self.shared += 1
-            for name, value in (("tenant", death.tenant), ("worker", death.worker), *death.fields().items()):
+            told = {"release": death.release, "tenant": death.tenant, "worker": death.worker, **death.fields()}
+            for name, value in told.items():
                 if value:
                     self.shares.setdefault(name, Counter())[value] += 1
 
@@ -145,7 +147,7 @@ class _Group:
         return Found(self.newest.died_ms, self.newest.id, tuple(self.half_hours), shares, self.shared)
 
     def _is_telling(self, name: str, counter: Counter[str]) -> bool:
-        """Whether a share says something: tenant and worker do, a payload field when one value is in nearly all."""
-        if name in {"tenant", "worker"}:
+        """Whether a share says something: of a payload field only when one value is in nearly all."""
+        if name in {"release", "tenant", "worker"}:
             return len(counter) <= 50
         return counter.most_common(1)[0][1] >= 0.9 * self.shared and self.shared > 1

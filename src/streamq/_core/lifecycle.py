@@ -95,6 +95,7 @@ class Failure(msgspec.Struct, frozen=True):
     at_ms: int
     duration_ms: int
     worker: str
+    release: str = ""
 
     def as_error(self, attempt: int) -> AttemptError:
         """Return the entry for the job's history."""
@@ -108,6 +109,7 @@ class Failure(msgspec.Struct, frozen=True):
             self.at_ms,
             self.duration_ms,
             self.worker,
+            self.release,
         )
 
 

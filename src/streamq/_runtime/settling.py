@@ -32,10 +32,18 @@ class Settling:
     """Turns the outcomes of one queue's attempts into settlements. ``clock`` is the server's, in ms."""
 
     def __init__(
-        self, queue: str, worker: str, clock: Callable[[], int], *, max_result: int, log_payload: bool
+        self,
+        queue: str,
+        worker: str,
+        clock: Callable[[], int],
+        *,
+        max_result: int,
+        log_payload: bool,
+        release: str = "",
     ) -> None:
         self._queue = queue
         self._worker = worker
+        self._release = release
         self._clock = clock
         self.on_started: Callable[[Attempt], None] | None = None
         self.on_reclaimed: Callable[[Attempt], None] | None = None
@@ -96,7 +104,8 @@ class Settling:
         spec, envelope = attempt.spec, attempt.envelope
         assert spec is not None  # noqa: S101 - it ran
         now = self._clock()
-        failure = Failure(error, trace, now, int((time.monotonic() - attempt.started) * 1000), self._worker)
+        ran = int((time.monotonic() - attempt.started) * 1000)
+        failure = Failure(error, trace, now, ran, self._worker, self._release)
         noise = random.random()  # noqa: S311 - jitter, not cryptography
         if attempt.span is not None:
             envelope = _traced(envelope, attempt.span)
@@ -132,7 +141,7 @@ class Settling:
     def buried(self, attempt: Attempt, reason: str, message: str, kind: str) -> Item:
         """Settle as dead without (another) run: undecodable, or stalled too often."""
         envelope = attempt.envelope
-        error = AttemptError(envelope.attempts + 1, kind, message, "", self._clock(), 0, self._worker)
+        error = AttemptError(envelope.attempts + 1, kind, message, "", self._clock(), 0, self._worker, self._release)
         after = _wire.replaced(envelope, hop=envelope.hop + 1, errors=_wire.with_error(envelope.errors, error))
         return self._bury(attempt, Bury(after, reason), attempts=envelope.attempts, failed=False)
 

@@ -69,19 +69,20 @@ def test_a_hostile_message_takes_no_time(hostile: str) -> None:
 
 def death(number: int, message: str = "no answer within 1 s", **fields: str) -> Death:
     label = fingerprint.label("send", "Timeout", message)
-    return Death(label, NOW - number * 60_000, f"j{number}", "acme", "w:1", lambda: fields)
+    return Death(label, NOW - number * 60_000, f"j{number}", "acme", "w:1", "2.14.0", lambda: fields)
 
 
 def test_groups_know_the_newest_the_last_day_and_what_is_shared() -> None:
     grouping = Grouping(NOW)
     for number in range(90):
         grouping.add(death(number, f"no answer within {number} s", **{"payload.channel": "sms"}))
-    grouping.add(Death(b"send\0Other\0x", NOW - 200_000_000, "old", "", "", dict))
+    grouping.add(Death(b"send\0Other\0x", NOW - 200_000_000, "old", "", "", "", dict))
     found = grouping.found()
     first, second = found[b"send\0Timeout\0no answer within N s"], found[b"send\0Other\0x"]
     assert (first.newest_ms, first.newest_id, first.shared) == (NOW, "j0", 90)
     assert first.half_hours[-3:] == (30, 30, 30)
     assert sum(first.half_hours) == 90
+    assert first.shares.pop("release") == [("2.14.0", 90)]
     assert first.shares == {"tenant": [("acme", 90)], "worker": [("w:1", 90)], "payload.channel": [("sms", 90)]}
     assert (second.newest_id, sum(second.half_hours), second.shares) == ("old", 0, {})
 

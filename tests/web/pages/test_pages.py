@@ -202,6 +202,21 @@ async def test_jobs_are_found_by_everything_that_is_told_of_them(browser: Browse
     assert "write a field and its value" in browser.text
 
 
+async def test_what_is_hidden_is_not_found_out_by_searching(browser: Browser, shop: Queue) -> None:
+    @shop.handler("any")
+    async def anything(number: int, token: str, secret_box: dict[str, int]) -> None: ...
+
+    await shop.enqueue("any", {"number": 1, "token": "x", "secret_box": {"number": 7}})
+    for query in ("token=x", "number=1,token=x", "secret_box.number=7"):
+        await browser.get(f"/jobs?queue=shop&state=waiting&payload={query}")
+        assert "is hidden, and cannot be searched" in browser.text, query
+        assert 'data-row="shop/' not in browser.text, query
+        await browser.get(f"/act/jobs-cancel?queue=shop&state=waiting&payload={query}")
+        assert "is hidden, and cannot be searched" in browser.text, query
+    await browser.get("/jobs?queue=shop&state=waiting&payload=number=1")
+    assert 'data-row="shop/' in browser.text
+
+
 async def test_a_search_that_looks_at_a_part_says_so(browser: Browser, shop: Queue, monkeypatch: Any) -> None:
     monkeypatch.setattr("streamq.reading.LOOKED_AT", 20)
     monkeypatch.setattr("streamq.reading.STEP", 20)

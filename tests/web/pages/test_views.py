@@ -58,6 +58,13 @@ def worker(name: str, *, alive: bool = True, **options: Any) -> WorkerInfo:
     return WorkerInfo(name=name, alive=alive, **{**defaults, **options})
 
 
+def test_a_worker_is_told_with_its_release_memory_and_cpu() -> None:
+    told = worker("new:1", release="2.14.0", memory=61_000_000, cpu=0.114)
+    new, old = workers.rows({"q": [told, worker("old:2")]}, NOW)
+    assert (new.memory, new.cpu, "release 2.14.0, streamq 0.1.0" in new.under) == ("61 MB", "11 %", True)
+    assert (old.memory, old.cpu, "release" in old.under) == ("", "", False)
+
+
 # -- bars -------------------------------------------------------------------------------------------
 
 

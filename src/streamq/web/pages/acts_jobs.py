@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ...errors import JobStateError, JobUnknown
 from ...job import Job
 from ...queue import Queue
+from ..redaction import Redaction
 from ..views import filters, words
 from ..views.filters import JobFilter
 from .acting import Act, Ask, Field, Form, Outcome, Wrong
@@ -91,10 +92,15 @@ def _wanted(form: Form) -> JobFilter:
     return wanted.replaced(id="")
 
 
-async def _matching(queue: Queue, wanted: JobFilter, until: datetime, seconds: float) -> tuple[list[str], bool]:
+async def _matching(
+    queue: Queue, wanted: JobFilter, redaction: Redaction, until: datetime, seconds: float
+) -> tuple[list[str], bool]:
     """Return the ids of all that match and were there at ``until``; and whether that is all of them."""
     state = "delayed" if wanted.state == "retrying" else wanted.state
-    options: dict[str, Any] = {**({"attempts": 1} if wanted.state == "retrying" else {}), **options_of(wanted)}
+    options: dict[str, Any] = {
+        **({"attempts": 1} if wanted.state == "retrying" else {}),
+        **options_of(wanted, redaction),
+    }
     options["until"] = min(until, options.get("until") or until)
     found: dict[str, None] = {}
     cursor, started = "", time.perf_counter()
@@ -116,7 +122,7 @@ async def _ask(name: str, form: Form) -> Ask:
     if form.ids:
         number, is_whole, which = len(form.ids), True, f"{words.count(len(form.ids), 'job')} selected, of {queue.name}"
     else:
-        ids, is_whole = await _matching(queue, wanted, until, LOOK)
+        ids, is_whole = await _matching(queue, wanted, form.site.redaction, until, LOOK)
         number, which = len(ids), filters.told(wanted)
     if not number and is_whole:
         return Ask("No job matches any more", "Nothing to do.", [("Which", which)])
@@ -189,7 +195,7 @@ async def _do(name: str, form: Form) -> Outcome:
     until, request = instant_of(form), form.request
     ids: Sequence[str] = form.ids
     if not ids:
-        ids, _ = await _matching(queue, wanted, until, 0)
+        ids, _ = await _matching(queue, wanted, form.site.redaction, until, 0)
     operation = Operation(
         (verb.doing, verb.done), "job", len(ids), form.site.who(request),
         ("/jobs", {"queue": queue.name, "state": wanted.state}, "See the others"),

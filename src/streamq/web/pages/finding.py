@@ -5,20 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ..._core.condition import Arg, Condition
 from ..._core.options import Priority
-from ...errors import ConfigError
+from ..conditions import condition_of
+from ..redaction import Redaction
 from ..views import filters, words
 from ..views.filters import JobFilter
 from .ground import Ground
 
 
-def options_of(wanted: JobFilter) -> dict[str, Any]:
-    """Return what `Queue.jobs` takes; raises `ConfigError` for a payload filter that is none."""
+def options_of(wanted: JobFilter, redaction: Redaction) -> dict[str, Any]:
+    """Return what `Queue.jobs` takes; raises `ConfigError` for a payload filter that is none, or of a hidden field."""
     found: dict[str, Any] = {
         key: value
         for key, value in (
@@ -35,34 +34,8 @@ def options_of(wanted: JobFilter) -> dict[str, Any]:
     if wanted.attempts:
         found["attempts"] = int(wanted.attempts[:9])
     if wanted.payload:
-        first, *others = [_condition(one) for one in _parts(wanted.payload)] or [_condition(wanted.payload)]
-        for one in others:
-            first &= one
-        found["where"] = first
+        found["where"] = condition_of(wanted.payload, redaction)
     return found
-
-
-def _parts(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",") if one.strip()]
-
-
-def payload_fields(text: str) -> list[str]:
-    """Return the paths of the fields that a payload filter names."""
-    return [one.partition("=")[0].strip() for one in _parts(text)]
-
-
-def _condition(text: str) -> Condition:
-    """Return ``contact_id=c_88213`` as a condition; 5 matches the number and the text."""
-    path, is_given, value = text.partition("=")
-    if not is_given or not path.strip():
-        raise ConfigError("payload", text, "write a field and its value: contact_id=c_88213")
-    field = Arg(path.strip())
-    found: Condition = field == value.strip()
-    try:
-        plain = msgspec.json.decode(value.strip().encode())
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        plain = None
-    return found | (field == plain) if isinstance(plain, int | float) else found
 
 
 async def find(ground: Ground, request: Request) -> Response:

@@ -17,7 +17,7 @@ from ...reading import Counts, JobPage
 from ..site import Site
 from ..views import filters, jobs, states, words
 from ..views.filters import JobFilter
-from .finding import options_of, payload_fields
+from .finding import options_of
 from .ground import Ground, Page
 
 LIMIT = 50
@@ -51,7 +51,6 @@ async def listed(ground: Ground, request: Request) -> Page | Response:
         if found_in is not None:
             return RedirectResponse(site.url(request, "/job", queue=found_in, id=wanted.id), 303)
         wrong.append("No queue knows a job of this id. What completed is remembered for a while only.")
-    wrong += _hidden(site, wanted)
     cursor = request.query_params.get("cursor", "")[:200]
     try:
         found, older = await search(site, wanted, cursor)
@@ -103,7 +102,7 @@ def _page(
 async def search(site: Site, wanted: JobFilter, cursor: str, limit: int = LIMIT) -> tuple[jobs.Found, str]:
     """Return jobs that fit, and the cursor of the next page: state, slash, cursor within it."""
     started = time.perf_counter()
-    options = options_of(wanted)
+    options = options_of(wanted, site.redaction)
     if not wanted.queue:
         return await _everywhere(site, wanted, options, limit, started)
     queue = site.named(wanted.queue)
@@ -184,12 +183,6 @@ async def _by_id(site: Site, wanted: JobFilter) -> str | None:
         except ConfigError:
             return None
     return None
-
-
-def _hidden(site: Site, wanted: JobFilter) -> list[str]:
-    paths = payload_fields(wanted.payload)
-    hidden = [path for path in paths if site.redaction.hides(path.split("."))]
-    return [f"{path} is hidden, and cannot be searched." for path in hidden]
 
 
 def _suggestions(site: Site, wanted: JobFilter, found: Any) -> list[str]:

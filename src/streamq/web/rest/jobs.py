@@ -12,8 +12,10 @@ from ...errors import ConfigError, JobCancelled, JobDead, JobExpired, JobUnknown
 from ...explain import Explanation
 from ...job import Job
 from ...queue import Queue
+from ..conditions import condition_of
 from ..links import in_words
 from ..problems import Refusal
+from ..redaction import Redaction
 from .shapes import Acted, Deduplicate, Ended, JobList, JobView, Receipt, Retrying, Submission, job_view, receipt
 from .table import Call, Table
 from .words import LISTED, Cursor, Level, Limit, Listed, Needle, lapse, priority
@@ -42,7 +44,10 @@ _CURSORS: dict[str, re.Pattern[str]] = {
 
 
 class JobQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which jobs: what is given has to fit. id: how it ends. text: in id, name, tenant or error. since, until: ages."""
+    """Which jobs: what is given has to fit. id: how it ends. text: in id, name, tenant or error. since, until: ages.
+
+    payload: fields and their values, such as contact_id=c_88213,country=GR; hidden fields are refused.
+    """
 
     state: Listed | None = None
     name: Needle = ""
@@ -50,6 +55,7 @@ class JobQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     id: Needle = ""
     error: Needle = ""
     text: Needle = ""
+    payload: Needle = ""
     worker: Needle = ""
     priority: Level | None = None
     attempts: int | None = None
@@ -138,7 +144,7 @@ async def list_jobs(call: Call, query: JobQuery) -> JobList:
         states = states[[str(one) for one in states].index(state) :]
     found: list[JobView] = []
     looked = 0
-    wanted = _wanted(query)
+    wanted = _wanted(query, call.site.redaction)
     for number, one in enumerate(states):
         if not _CURSORS[one].fullmatch(inner):
             raise ConfigError("cursor", query.cursor, "give the cursor of an earlier page of the same list")
@@ -153,11 +159,12 @@ async def list_jobs(call: Call, query: JobQuery) -> JobList:
     return JobList(jobs=found, looked_at=looked, complete=True, cursor="")
 
 
-def _wanted(query: JobQuery) -> Any:
+def _wanted(query: JobQuery, redaction: Redaction) -> Any:
     words = {name: getattr(query, name) or None for name in ("name", "tenant", "id", "error", "text", "worker")}
     return {
         **words, "priority": priority(query.priority), "attempts": query.attempts, "since": lapse("since", query.since),
         "until": lapse("until", query.until),
+        "where": condition_of(query.payload, redaction) if query.payload else None,
     }  # fmt: skip
 
 

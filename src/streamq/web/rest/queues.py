@@ -50,7 +50,7 @@ class Running(msgspec.Struct, kw_only=True):
 
 
 class WorkerView(msgspec.Struct, kw_only=True):
-    """A worker as its heartbeat shows it. running: up to 100 of its jobs."""
+    """A worker as its heartbeat shows it. running: up to 100 of its jobs. memory: bytes, 0: not known. cpu: cores."""
 
     name: str
     host: str
@@ -63,6 +63,9 @@ class WorkerView(msgspec.Struct, kw_only=True):
     running: list[Running]
     handlers: list[str]
     alive: bool
+    release: str
+    memory: int
+    cpu: float
 
 
 class WorkerList(msgspec.Struct, kw_only=True):
@@ -262,5 +265,6 @@ def _worker(info: WorkerInfo) -> WorkerView:
     return WorkerView(
         name=info.name, host=info.host, pid=info.pid, version=info.version, started_at=info.started_at,
         seen_at=info.seen_at, concurrency=info.concurrency, active=info.active, handlers=list(info.handlers),
-        alive=info.alive, running=[Running(id=one, name=name, seconds=took) for one, name, took in info.running],
+        alive=info.alive, release=info.release, memory=info.memory, cpu=info.cpu,
+        running=[Running(id=one, name=name, seconds=took) for one, name, took in info.running],
     )  # fmt: skip

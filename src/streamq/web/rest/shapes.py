@@ -71,7 +71,7 @@ class Receipt(msgspec.Struct, kw_only=True):
 
 
 class Attempt(msgspec.Struct, kw_only=True):
-    """How one attempt failed. duration: seconds. traceback: its end; '' in lists."""
+    """How one attempt failed. duration: seconds. traceback: its end; '' in lists. release: '' where none was told."""
 
     attempt: int
     type: str
@@ -80,6 +80,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     at: datetime
     duration: float
     worker: str
+    release: str
 
 
 class JobView(msgspec.Struct, kw_only=True):
@@ -178,7 +179,7 @@ def attempts_of(errors: Sequence[AttemptInfo], *, whole: bool) -> list[Attempt]:
     return [
         Attempt(
             attempt=one.attempt, type=one.type, message=one.message, traceback=one.traceback if whole else "",
-            at=one.at, duration=one.duration, worker=one.worker,
+            at=one.at, duration=one.duration, worker=one.worker, release=one.release,
         )
         for one in (errors if whole else errors[-1:])
     ]  # fmt: skip

@@ -42,6 +42,7 @@ class Attempt(NamedTuple):
     type: str
     message: str
     worker: str
+    release: str
     began: datetime
     at: datetime
     ran: str
@@ -176,7 +177,9 @@ def attempts(errors: Sequence[AttemptInfo]) -> list[Attempt]:
         trace, folded = traces.folded(one.traceback)
         began = datetime.fromtimestamp(one.at.timestamp() - one.duration, one.at.tzinfo)
         ran = words.duration(one.duration)
-        found.append(Attempt(one.attempt, one.type, one.message, one.worker, began, one.at, ran, trace, folded))
+        found.append(
+            Attempt(one.attempt, one.type, one.message, one.worker, one.release, began, one.at, ran, trace, folded)
+        )
     return found
 
 

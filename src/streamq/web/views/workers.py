@@ -17,7 +17,7 @@ SLOW = 60.0
 
 
 class Row(NamedTuple):
-    """One worker. ``squares``: kind and how many of it: busy, free, lost."""
+    """One worker. ``squares``: kind and how many of it: busy, free, lost. memory, cpu: '' where it does not tell."""
 
     name: str
     queues: list[str]
@@ -29,6 +29,8 @@ class Row(NamedTuple):
     seen: str
     seen_at: datetime
     since: datetime
+    memory: str
+    cpu: str
 
 
 class Run(NamedTuple):
@@ -62,10 +64,13 @@ def rows(by_queue: Mapping[str, Sequence[WorkerInfo]], now: datetime) -> list[Ro
         busy = sum(other.active for workers in by_queue.values() for other in workers if other.name == one.name)
         busy = min(busy, one.concurrency) if one.concurrency else busy
         seen = words.ago(one.seen_at, now)
-        under = f"{', '.join(queues[:4])}{' …' if len(queues) > 4 else ''}, {one.host}, streamq {one.version}"
+        release = f"release {one.release}, " if one.release else ""
+        under = f"{', '.join(queues[:4])}{' …' if len(queues) > 4 else ''}, {one.host}, {release}streamq {one.version}"
         squares, since = _squares(one, busy), one.started_at
         lost, places = not one.alive, one.concurrency
-        found.append(Row(one.name, queues, under, lost, busy, places, squares, seen, one.seen_at, since))
+        memory = words.size(one.memory) if one.memory else ""
+        cpu = f"{100 * one.cpu:.0f} %" if one.memory or one.cpu else ""
+        found.append(Row(one.name, queues, under, lost, busy, places, squares, seen, one.seen_at, since, memory, cpu))
     return sorted(found, key=lambda one: (not one.lost, -one.busy, one.name))
 
 

@@ -9,9 +9,12 @@ function flow.remove(id, row)
     if not first then
       drop(l)
     elseif (l.state == 'h' and not r[R_BATCH] or l.state == 'p') and job < first then
-      -- It was the head that the line was held or stopped for: the next one may go on.
+      -- It was the head that the line was held or stopped for: the next one may go on, and so may another line that
+      -- stood behind this one at its gate.
+      local left = l.state == 'p' and gate(l.gate)
       out_of_place(l)
       into_ring(l)
+      if left then nudge(left) end
     end
   end
   return r
