@@ -166,7 +166,8 @@ def package(session: nox.Session) -> None:
     session.install("build")
     temp = Path(session.create_tmp()).resolve()  # the commands below run in another folder
     dist, empty = temp / "dist", temp / "empty"
-    empty.mkdir(exist_ok=True)
+    shutil.rmtree(empty, ignore_errors=True)  # an embedded server's jobs are kept in its folder
+    empty.mkdir()
     session.run("python", "-m", "build", "--outdir", str(dist))
     wheel = max(dist.glob("*.whl"), key=lambda path: path.stat().st_mtime)
     check_wheel(session, wheel)

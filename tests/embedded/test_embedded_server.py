@@ -473,6 +473,18 @@ def test_a_deleted_state_directory_is_a_reset(folder: Path, place: Place) -> Non
         assert servers(folder) == [attached.pid]
 
 
+def test_after_a_reset_the_old_server_does_not_take_the_socket_of_the_new_one(folder: Path, place: Place) -> None:
+    with attach(folder) as before:
+        until(lambda: not is_free(place.keeper), "the keeper has made its last file")
+        shutil.rmtree(place.state)
+        with attach(folder) as after:
+            assert (socket_of(after), after.pid == before.pid) == (socket_of(before), False)
+            until(lambda: is_stopped(before.pid), "the server of the deleted directory ends")
+            assert is_ready(socket_of(after))
+            assert servers(folder) == [after.pid]
+    until(lambda: nothing_left(folder), "all gone")
+
+
 def test_a_server_whose_socket_was_cleaned_away_makes_room(folder: Path) -> None:
     with attach(folder) as attached:
         old = attached.pid

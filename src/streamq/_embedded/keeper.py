@@ -63,7 +63,7 @@ class Keeper:
             time.sleep(POLL)
             if not is_current(self._users, self._place.users):
                 # The folder was deleted: a reset. Its next user starts a new server, which this one must not meet.
-                self._stop()
+                self._end_at_once()
                 return
             is_unused = try_lock(self._users, shared=False)
             if not self._is_guarding():
@@ -104,6 +104,15 @@ class Keeper:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, harder)
         self._ends_within(PATIENCE)
+
+    def _end_at_once(self) -> None:
+        # There is nothing to save any more, and a server that shuts down removes the file of its socket, which by then
+        # may be the new server's: the path is the same.
+        if about(self._socket).get("process_id") == str(self._pid):
+            self._socket.unlink(missing_ok=True)
+        if not self._has_ended():
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
 
     def _ends_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
