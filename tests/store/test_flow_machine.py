@@ -290,7 +290,9 @@ class FlowMachine(Play):
     def hasten(self, job: str) -> None:
         """Let a job go on now."""
         known = self.model.jobs[job]
-        assert self.run(desk.promote(self.stage.store, [job])) == 1
+        before = self.stage.look()
+        line = before.lines.lines.get(known.line)
+        assert self.run(desk.promote(self.stage.store, [job])) == 1, (known, before.index.get(job), line)
         if known.place == "delayed":
             self.model.wait(known, 0)
         else:

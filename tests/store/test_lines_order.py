@@ -6,6 +6,7 @@ import asyncio
 
 from streamq._core.flow import Flow
 from streamq._store import desk
+from streamq._store.verbs import Item
 from tests.store.stage import Hand, Lined, Outcome, Stage, buried, completed, ended, parked, released, retried
 
 ORDERED = Flow(("g:o",), "g:o", ordered=True)
@@ -95,6 +96,21 @@ async def test_a_head_can_be_hurried_by_hand(stage: Stage) -> None:
     assert await desk.promote(stage.store, ["a"]) == 1
     assert stage.look().bell == 1
     assert await rest(hand) == "abc"
+
+
+async def test_a_head_is_hurried_past_one_that_expired(stage: Stage) -> None:
+    """What expired holds no slot: it can be handed back, to its place, after the next one ran and failed."""
+    await stage.declare("v1", {"g": {"c": 1}})
+    await stage.line_up(Lined("old", ORDERED, expires_ms=1), Lined("next", ORDERED), Lined("last", ORDERED))
+    hand = stage.hand()
+    old, next_one = await hand.take()
+    await hand.settle(retried(next_one, "+60000"))
+    await hand.settle(Item(b"U", old.id, old.token))
+    assert await hand.take() == []
+    assert await desk.promote(stage.store, ["last"]) == 0
+    assert await desk.promote(stage.store, ["next"]) == 1
+    assert [job.id for job in await hand.take()] == [b"old", b"next"]
+    stage.look()
 
 
 async def test_only_the_head_is_hurried(stage: Stage) -> None:

@@ -43,7 +43,7 @@ if #ids > 0 then
     local is_delayed = place == 'd'
     local in_line = is_delayed and body and #row > 2
     local is_held = flow and by_hand and place == 'f'
-    if is_held and flow.hasten(id, row) then promoted = promoted + 1 end
+    if is_held and flow.hasten(id, row, index) then promoted = promoted + 1 end
     if in_line and flow then
       places[#places + 1] = id
       places[#places + 1] = flow.add(id, string.sub(row, 2, 2), flow.record_of(row))

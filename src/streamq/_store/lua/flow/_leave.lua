@@ -21,14 +21,22 @@ function flow.remove(id, row)
 end
 
 -- By hand: an ordered line that is held for the backoff of this job, its head, goes on now. Whether there was one.
-function flow.hasten(id, row)
+-- Before the head may be some that expired: they hold no slot, so one may come back to its place after a later one ran.
+function flow.hasten(id, row, index)
   local r = record_of(row)
   local l = r and not r[R_BATCH] and line(line_name(r))
   if not l or l.state ~= 'h' then return false end
-  if first_job(l) ~= member(string.sub(row, 2, 2), r[R_SEQ], id) then return false end
-  out_of_place(l)
-  into_ring(l)
-  return true
+  local mine = member(string.sub(row, 2, 2), r[R_SEQ], id)
+  for _, job in ipairs(redis.call('ZRANGE', K.jobs, l.number, l.number, 'BYSCORE', 'LIMIT', 0, 20)) do
+    if job == mine then
+      out_of_place(l)
+      into_ring(l)
+      return true
+    end
+    local other = record_of(redis.call('HGET', index, string.sub(job, 10)) or '')
+    if not other or other[R_EXPIRES] == 0 or now < other[R_EXPIRES] then return false end
+  end
+  return false
 end
 
 -- A job that held its gates ends or goes back: its slots are free again, and its tokens when it never started, which is
