@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from streamq._core.pace import Pace
+from streamq._runtime.demand import Demand
 from streamq._runtime.slots import Slots
 from tests.worker.helpers import until
 
@@ -29,6 +32,12 @@ def hurry(slots: Slots) -> None:
     now = time.monotonic()
     for _ in range(100):
         slots.pace.ended(31, now)
+
+
+def _taken(jobs: list[Any], asked_at: float) -> list[Any]:
+    """Take jobs that are over by the time of the next answer."""
+    del asked_at
+    return [SimpleNamespace(settling=True) for _ in jobs]
 
 
 def fill(slots: Slots) -> None:
@@ -56,6 +65,35 @@ def test_quick_jobs_are_taken_in_larger_portions_by_turns() -> None:
         Eater(slots)
     hurry(slots)
     assert 28 <= slots.share() <= 31, "31,000 jobs end in a second"
+
+
+def test_jobs_that_are_over_at_once_are_taken_by_halves() -> None:
+    slots = Slots(100)
+    for _ in range(200):
+        Eater(slots)
+    hurry(slots)
+    assert slots.share(at_once=True) == 50
+
+
+async def test_a_queue_whose_jobs_are_over_at_once_asks_for_many_or_for_none() -> None:
+    """A few beyond the places, as for jobs that stay there, would be a call for a few."""
+    slots = Slots(100)
+    other = Eater(slots)
+    table: Any = SimpleNamespace(ready=0, take_all=_taken)
+    demand = Demand(slots, table)
+    slots.hunger(Eater(slots), wants=True)
+    hurry(slots)
+    for _ in range(8):
+        demand.arrive([cast("Any", None)] * 50, 0.0, full=True)
+        demand.land()
+    demand.arrive([], 0.0, full=True)
+    demand.land()
+    assert demand.want(keeps_places=False) == 50
+    slots.reserve(other, 60)
+    assert demand.want(keeps_places=False) == 0
+    slots.unreserve(60)
+    fill(slots)
+    assert demand.want(keeps_places=False) > 0, "places that stay taken: a few are kept ready"
 
 
 async def test_quick_jobs_are_not_asked_for_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,9 @@ MOMENT = 0.02
 ROUND = 0.001
 """Seconds of a round trip, roughly."""
 
+SPELL = 0.005
+"""Seconds' worth of jobs that a queue may take at a time from the others when jobs are over at once."""
+
 MEMORY = 0.1
 """Seconds over which the pace is averaged: some rounds of a busy worker, known soon and forgotten soon."""
 
@@ -65,6 +68,11 @@ class Outlook:
         share = ended / begun
         # Down at once, up in steps: one round of slow jobs is enough to hold none behind them.
         self._share = share if share < self._share else (self._share + share) / 2
+
+    @property
+    def is_over_at_once(self) -> bool:
+        """Whether nearly all jobs end before the next answer comes: none of them occupies a place for long."""
+        return self._share >= NEARLY_ALL
 
     def beyond(self, begun: int, now: float) -> int:
         """Return how many of ``begun`` jobs, just begun, will have made room when the next answer comes.

@@ -68,11 +68,14 @@ class Demand:
 
     def want(self, *, keeps_places: bool) -> int:
         """Return for how many jobs to ask. ``keeps_places``: the last free ones are for certain jobs only."""
-        held = self._held
-        free = self._slots.share() - held
+        held, slots = self._held, self._slots
+        # With many queues the next answer of one comes late: jobs that stay in their places until then are not quick.
+        at_once = self._outlook.is_over_at_once and slots.used <= slots.concurrency // 2
+        free = slots.share(at_once=at_once) - held
         if not self.was_full:
             free = max(min(free, FIRST_BITE), free // 2)
-        elif not keeps_places or self._slots.free <= held:
-            slots = self._slots
+        elif at_once and slots.hungry > 1:
+            pass  # the others' jobs fill the time until the next answer; a few more would be a call for a few
+        elif not keeps_places or slots.free <= held:
             free += max(self._ahead, slots.pace.ready(slots.concurrency, slots.hungry, time.monotonic()))
         return max(0, min(free, MAX_ITEMS))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from .._core.pace import MOMENT, ROUND, Pace
+from .._core.pace import MOMENT, ROUND, SPELL, Pace
 
 
 class Member(Protocol):
@@ -63,16 +63,17 @@ class Slots:
         if tell not in self._curious:
             self._curious.append(tell)
 
-    def share(self) -> int:
+    def share(self, *, at_once: bool = False) -> int:
         """Return for how many places a hungry queue may ask: its part of what is free and not asked for yet.
 
         When jobs are quick, at least what ends within a round trip, or half of all places, and nothing until so many
         are free: with hundreds of queues the parts would be single jobs, each of them with a call of its own.
+        ``at_once``: its jobs end as soon as they begin, so that places are free again before others miss them.
         """
         left = self.concurrency - self.used - self._reserved
         if left <= 0 or len(self._hungry) <= 1:
             return left
-        bite = min(self.concurrency // 2, self.pace.soon(time.monotonic(), ROUND))
+        bite = min(self.concurrency // 2, self.pace.soon(time.monotonic(), SPELL if at_once else ROUND))
         if left < bite:
             self._look_again()
             return 0
