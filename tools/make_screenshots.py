@@ -200,6 +200,7 @@ async def main() -> int:  # noqa: PLR0915 - one picture after the other
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     socket.gethostname = lambda: "app-1"
+    os.environ["STREAMQ_RELEASE"] = "2.14.0"
     fonts = folder / "fonts.conf"
     fonts.write_text(FONTS)
     os.environ["FONTCONFIG_FILE"] = str(fonts)
