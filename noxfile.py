@@ -205,7 +205,7 @@ def play(session: nox.Session, *args: str, codes: list[int] | None = None) -> No
     """Run pytest; up to `DOUBTFUL` tests that failed are run again, alone, and named at the end whatever comes of it.
 
     Thousands of tests on real servers and two cores: one that fails for want of a processor must not cost the run, and
-    must not be overlooked either, because what it found may be a race of ours. See CONTRIBUTING.md.
+    must not be overlooked either, because what it found may be a race of ours. See docs/decisions/0030-second-try.md.
     """
     cache = ROOT / ".nox" / "failed" / session.name
     shutil.rmtree(cache, ignore_errors=True)
