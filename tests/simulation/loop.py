@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeVarTuple
 
 from streamq._core import ids
+from streamq._runtime import vitals
 
 STARTED_AT: Final = 1_750_000_000.0
 """What time it is when a world begins, in seconds since the epoch."""
@@ -225,6 +226,7 @@ def clocks(loop: VirtualLoop, seed: int) -> Generator[None]:
         (time, "monotonic", time.monotonic), (time, "time", time.time), (time, "time_ns", time.time_ns),
         (time, "perf_counter", time.perf_counter), (os, "urandom", os.urandom), (os, "getpid", os.getpid),
         (secrets, "token_bytes", secrets.token_bytes), (socket, "gethostname", socket.gethostname),
+        (time, "process_time", time.process_time), (vitals, "resident", vitals.resident),
     ]  # fmt: skip
 
     def wall() -> float:
@@ -235,6 +237,7 @@ def clocks(loop: VirtualLoop, seed: int) -> Generator[None]:
 
     new: list[Callable[..., object]] = [
         loop.time, wall, lambda: int(wall() * 1e9), loop.time, noise, lambda: 7, token, lambda: "sim",
+        lambda: 0.0, lambda: 50_000_000,
     ]  # fmt: skip
     random.seed(f"random {seed}")
     made_ids: Any = ids

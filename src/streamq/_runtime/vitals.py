@@ -38,12 +38,13 @@ class Vitals:
         passed = now - self._looked_at
         if passed >= _OFTEN:
             cpu = time.process_time()
-            self._last = (_resident(), round((cpu - self._cpu_then) / passed, 4))
+            self._last = (resident(), round((cpu - self._cpu_then) / passed, 4))
             self._looked_at, self._cpu_then = now, cpu
         return self._last
 
 
-def _resident() -> int:
+def resident() -> int:
+    """Return the bytes of memory that this process has; 0 where the system does not say."""
     try:
         return int(_STATM.read_bytes().split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):
