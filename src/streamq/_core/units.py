@@ -37,7 +37,10 @@ def seconds(option: str, value: Seconds, *, least: float = 0.0) -> float:
 
 def millis(option: str, value: Seconds, *, least: float = 0.0) -> int:
     """Return ``value`` in whole milliseconds, rounded up so that nothing happens early."""
-    return math.ceil(round(seconds(option, value, least=least) * 1000, 6))
+    ms = seconds(option, value, least=least) * 1000
+    whole = round(ms)
+    # What is whole but for the error of the product stays so; that error grows with the value.
+    return whole if abs(ms - whole) <= max(5e-7, 2 * math.ulp(ms)) else math.ceil(ms)
 
 
 def instant_ms(option: str, value: datetime) -> int:
