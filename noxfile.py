@@ -43,6 +43,8 @@ OLDEST = next((one for one in PYTHONS if shutil.which(f"python{one}")), PYTHONS[
 DOUBTFUL = 3
 """Tests of one run that may fail the first time and pass the second; more of them are no accident."""
 
+TESTS_FAILED = 1  # pytest's exit code
+
 doubtful: list[str] = []
 
 
@@ -212,9 +214,10 @@ def play(session: nox.Session, *args: str, codes: list[int] | None = None) -> No
     kept = ("-o", f"cache_dir={cache}")
     try:
         session.run("pytest", *kept, *args, *session.posargs, env=CLEAN, success_codes=codes or [0])
-    except nox.command.CommandFailed:
+    except nox.command.CommandFailed as problem:
         failed = failures(cache)
-        if not 0 < len(failed) <= DOUBTFUL:
+        # Any other code than that of failed tests means that not all of them were run.
+        if getattr(problem, "return_code", None) != TESTS_FAILED or not 0 < len(failed) <= DOUBTFUL:
             raise
         session.warn(f"run again, alone: {', '.join(failed)}")
         session.run("pytest", *kept, *failed, env=CLEAN)

@@ -59,6 +59,7 @@ async def test_each_error_names_the_release_that_made_it(queue: Queue, monkeypat
 def test_signs_are_taken_once_a_second_and_a_release_has_bounds() -> None:
     vitals = Vitals("here", {"STREAMQ_RELEASE": f" {'9' * 200}\n"})
     assert vitals.release == "9" * RELEASE_LENGTH
+    assert Vitals("here", {"STREAMQ_RELEASE": "v1 \udcff"}).release == "v1 ?", "no UTF-8: it could not be encoded"
     now = time.monotonic()
     assert vitals.look(now) == (0, 0.0)
     spent = time.process_time()

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from .._core import envelope as _wire
+
 RELEASE_LENGTH: Final = 64
 """Characters of a release: one stands with each error that is kept."""
 
@@ -25,7 +27,8 @@ class Vitals:
 
     def __init__(self, host: str, environ: Mapping[str, str]) -> None:
         self.host = host
-        self.release: str = environ.get("STREAMQ_RELEASE", "").strip()[:RELEASE_LENGTH]
+        # What is no UTF-8 in the environment could not be encoded: no heartbeat, no error may fail for it.
+        self.release: str = _wire.text(environ.get("STREAMQ_RELEASE", "").strip()[:RELEASE_LENGTH])
         self._looked_at = time.monotonic()
         self._cpu_then = time.process_time()
         self._last = (0, 0.0)
